@@ -1,0 +1,1 @@
+"""The story: Prefect flows that read like a page each."""

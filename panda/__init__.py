@@ -1,0 +1,1 @@
+"""PanDA itself: rules, tables and services, importable without Prefect and without a web framework."""

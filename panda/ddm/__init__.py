@@ -1,0 +1,1 @@
+"""Distributed data management: the port and its implementations."""

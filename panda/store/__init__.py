@@ -1,0 +1,1 @@
+"""The only place with SQL on PanDA's own tables."""

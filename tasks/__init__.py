@@ -1,0 +1,1 @@
+"""Prefect steps: one service call and one log line each."""

@@ -1,0 +1,1 @@
+"""The tests; folders have the names of the code they hold."""

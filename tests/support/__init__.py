@@ -1,0 +1,1 @@
+"""Builders, databases and processes for tests."""
