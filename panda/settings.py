@@ -1,0 +1,352 @@
+"""Owns every setting of the system, with its meaning, unit and range; reads the environment only when `load` is called.
+
+Each setting is a variable with the prefix `PANDA_`;
+a setting of a group has two underscores, as in `PANDA_WATCHER__SENT_S=600`.
+"""
+
+import contextlib
+import difflib
+import ipaddress
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from panda.errors import BadSettings
+
+PREFIX = "PANDA_"
+
+# Variables of the ordinary PanDA clients, which share our prefix and are none of our business.
+CLIENT_VARIABLES = frozenset(
+    PREFIX + name
+    for name in (
+        *(
+            "URL",
+            "URL_SSL",
+            "URL_SSL_ALT",
+            "SERVER_URL",
+            "CACHE_URL",
+            "MONITOR_URL",
+            "AUTH",
+            "AUTH_VO",
+            "AUTH_ID_TOKEN",
+        ),
+        *(
+            "CONFIG_ROOT",
+            "SYS",
+            "PYTHONPATH",
+            "USE_NATIVE_HTTPLIB",
+            "VERIFY_HOST",
+            "BEHIND_REAL_LB",
+            "CLIENT_LOG_LEVEL",
+        ),
+        *("DEBUG", "NICKNAME", "JSON_DUMP"),
+    )
+)
+
+
+class Group(BaseModel):
+    """A group of settings; unknown names are refused, values never change after start."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BrokerageSettings(Group):
+    """Thresholds of cloud assignment (domain.md 2.1) and of brokerage to sites (domain.md 2.2)."""
+
+
+class WatcherSettings(Group):
+    """How long a state may last before the watcher acts (domain.md 2.9); all in seconds."""
+
+    sent_s: int = Field(
+        default=1800, ge=1, description="A job handed out whose pilot never confirmed is closed and replaced."
+    )
+    starting_s: int = Field(default=7200, ge=1, description="A starting job without any update has lost its pilot.")
+    running_s: int = Field(default=7200, ge=1, description="A running job without heartbeat has lost its pilot.")
+    holding_s: int = Field(default=172_800, ge=1, description="A job whose outputs could not be collected is given up.")
+    holding_urgent_s: int = Field(
+        default=10_800, ge=1, description="The same for users' jobs and for priorities above 800."
+    )
+    transferring_s: int = Field(default=172_800, ge=1, description="A job whose outputs do not arrive is given up.")
+    transferring_urgent_s: int = Field(
+        default=86_400, ge=1, description="The same for production of priority 900 or more."
+    )
+    defined_s: int = Field(default=14_400, ge=1, description="A bunch without a site is brokered again.")
+    waiting_s: int = Field(default=1800, ge=1, description="A bunch that waits for its input is looked at again.")
+    assigned_s: int = Field(default=43_200, ge=1, description="A bunch whose transfers do not end is brokered again.")
+    activated_s: int = Field(default=172_800, ge=1, description="A bunch whose jobs no pilot takes is brokered again.")
+    queued_s: int = Field(
+        default=604_800, ge=1, description="A job that never got a pilot since it was made is given up."
+    )
+    user_lifetime_s: int = Field(
+        default=604_800, ge=1, description="A user's job that is not final by then is given up."
+    )
+    lifetime_s: int = Field(default=1_814_400, ge=1, description="Any job not final by then is given up.")
+    outage_gap_s: int = Field(
+        default=120,
+        ge=1,
+        description="A longer gap without any accepted update is an outage: limits skip it.",
+    )
+
+
+class PilotSettings(Group):
+    """What the server tells a pilot."""
+
+    heartbeat_s: int = Field(default=1800, ge=1, le=86_400, description="Time between two heartbeats of a running job.")
+    retry_after_s: int = Field(default=30, ge=1, le=3600, description="When a pilot that got no job should ask again.")
+    max_jobs: int = Field(default=100, ge=1, le=1000, description="Most jobs in the answer to one request.")
+
+
+class FactorySettings(Group):
+    """How the pilot factory follows the demand (domain.md 2.8)."""
+
+    name: str = Field(default="local", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="Its name.")
+    cycle_s: float = Field(default=1.0, gt=0, le=3600, description="Time between two looks at the demand.")
+    nqueue: int = Field(default=1, ge=0, le=10_000, description="Idle pilots kept on every online queue.")
+    max_per_cycle: int = Field(
+        default=10, ge=1, le=10_000, description="Most pilots submitted to one queue in one cycle."
+    )
+    max_pilots: int = Field(default=2, ge=1, le=100_000, description="Most pilots at the same time, all queues.")
+
+
+class DdmSettings(Group):
+    """The data management: which one, and the limits of the embedded one's transfer agent."""
+
+    implementation: Literal["embedded"] = Field(default="embedded", description="Which implementation is used.")
+    workers: int = Field(default=4, ge=1, le=256, description="Copies the agent makes at the same time.")
+    link_limit: int = Field(default=2, ge=1, le=256, description="Copies at the same time from one storage to another.")
+    site_limit: int = Field(default=4, ge=1, le=256, description="Copies at the same time into or out of one storage.")
+    tries: int = Field(default=5, ge=1, le=100, description="Tries before a transfer is STUCK and waits for repair.")
+    backoff_s: float = Field(
+        default=2.0, gt=0, description="Wait after the first failed try; doubles with each further one."
+    )
+    backoff_max_s: float = Field(default=600.0, gt=0, description="Longest wait between two tries.")
+    stuck_retry_s: float = Field(
+        default=1800.0, gt=0, description="When a STUCK transfer is tried again from the start."
+    )
+    poll_s: float = Field(
+        default=1.0, gt=0, le=3600, description="How often the agent looks for work when nothing woke it."
+    )
+    expiry_interval_s: float = Field(
+        default=60.0, gt=0, description="How often expired datasets are looked for and deleted."
+    )
+
+
+class ConductorSettings(Group):
+    """The continuous duties and how often they look for work when nothing woke them."""
+
+    collect_interval_s: float = Field(default=0.5, gt=0, le=3600, description="Final reports into outputs.")
+    fold_interval_s: float = Field(default=1.0, gt=0, le=3600, description="Events into counters.")
+    story_interval_s: float = Field(default=0.5, gt=0, le=3600, description="Due production tasks.")
+    progress_interval_s: float = Field(default=60.0, gt=0, description="Between two stories for mere progress.")
+    sweep_interval_s: float = Field(
+        default=60.0, gt=0, le=86_400, description="Repeat what lost messages would have done."
+    )
+    watch_interval_s: float = Field(default=60.0, gt=0, le=86_400, description="The watcher's round.")
+    feed_interval_s: float = Field(default=5.0, gt=0, le=3600, description="Poll of the DDM's change feed.")
+    lease_s: int = Field(
+        default=120, ge=10, le=86_400, description="A story's lease on its task; renewed between chunks."
+    )
+    stories: int = Field(default=2, ge=1, le=64, description="Stories at the same time in one conductor.")
+
+
+class ExpansionSettings(Group):
+    """How a production task becomes jobs (domain.md 2.7)."""
+
+    bunch_size: int = Field(default=20, ge=1, le=10_000, description="Jobs brokered, staged and activated together.")
+    chunk_jobs: int = Field(default=20_000, ge=1, le=1_000_000, description="Jobs inserted in one transaction.")
+    max_files_per_job: int = Field(default=200, ge=1, le=10_000, description="Most primary inputs of one job.")
+    max_secondary_files_per_job: int = Field(
+        default=1000, ge=1, le=100_000, description="Most inputs of a job, all streams."
+    )
+    max_input_mb_per_job: int = Field(
+        default=20_000, ge=1, description="Most input of one job when nothing else is set, MB."
+    )
+    max_jobs_per_task: int = Field(default=1_000_000, ge=1, le=100_000_000, description="A larger task is refused.")
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, read once at start."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid")
+
+    data_dir: Path = Field(default=Path(".panda"), description="The only folder that is written to; made absolute.")
+    database_url: str | None = Field(
+        default=None, description="postgresql:// address; unset = the embedded PostgreSQL."
+    )
+    proddb_url: str | None = Field(default=None, description="ProdDB's address; unset = schema proddb of our database.")
+    prefect_database_url: str | None = Field(
+        default=None,
+        description="postgresql+asyncpg:// address of Prefect's tables; unset = embedded.",
+    )
+    embedded_port: int = Field(
+        default=0,
+        ge=0,
+        le=65_535,
+        description="Port of the embedded PostgreSQL on 127.0.0.1; 0 = a free one.",
+    )
+    host: str = Field(
+        default="127.0.0.1", description="Address to listen on; only loopback while no identity is set up."
+    )
+    api_port: int = Field(
+        default=25080, ge=0, le=65_535, description="Port of the API; 0 = a free one, chosen by panda up."
+    )
+    public_url: str | None = Field(
+        default=None, description="Address pilots reach the API at; unset = made of host and port."
+    )
+    prefect_port: int = Field(default=4200, ge=0, le=65_535, description="Port of the Prefect server; 0 = a free one.")
+    prefect_url: str | None = Field(
+        default=None, description="Address of another Prefect API (ending in /api); unset = ours."
+    )
+    grid_file: Path = Field(
+        default=Path("deployments/grids/demo.yaml"), description="Clouds, sites, queues and storages."
+    )
+    tls_certificate: Path | None = Field(default=None, description="PEM file; with tls_key the API speaks https.")
+    tls_key: Path | None = Field(default=None, description="PEM file of the certificate's private key.")
+    notify_key: SecretStr | None = Field(
+        default=None, description="Secret of the DDM's callbacks; unset = a random one in data_dir."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="Least severity logged."
+    )
+
+    brokerage: BrokerageSettings = BrokerageSettings()
+    watcher: WatcherSettings = WatcherSettings()
+    pilot: PilotSettings = PilotSettings()
+    factory: FactorySettings = FactorySettings()
+    ddm: DdmSettings = DdmSettings()
+    conductor: ConductorSettings = ConductorSettings()
+    expansion: ExpansionSettings = ExpansionSettings()
+
+    @field_validator("data_dir", "grid_file", "tls_certificate", "tls_key")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return path.expanduser().absolute() if path is not None else None
+
+    @field_validator("database_url", "proddb_url")
+    @classmethod
+    def _postgresql_only(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        scheme, separator, rest = url.partition("://")
+        if not separator or scheme not in {"postgresql", "postgres", "postgresql+psycopg2"}:
+            raise ValueError("PostgreSQL is the only database: the address has to begin with postgresql://")
+        return f"postgresql+psycopg2://{rest}"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("PANDA_TLS_CERTIFICATE and PANDA_TLS_KEY belong together: set both or neither")
+        if not is_loopback(self.host):
+            raise ValueError(
+                f"PANDA_HOST={self.host} would open the API to the network, but no identity is configured, so callers"
+                " cannot be told apart: only a loopback address is accepted (127.0.0.1, ::1 or localhost)"
+            )
+        return self
+
+    @property
+    def api_url(self) -> str:
+        """Address of the API, without a slash at the end."""
+        if self.public_url is not None:
+            return self.public_url.rstrip("/")
+        scheme = "https" if self.tls_certificate is not None else "http"
+        return f"{scheme}://{_in_url(self.host)}:{self.api_port}"
+
+    @property
+    def prefect_api_url(self) -> str:
+        """Address of Prefect's API, with `/api` at the end."""
+        if self.prefect_url is not None:
+            return self.prefect_url.rstrip("/")
+        return f"http://{_in_url(self.host)}:{self.prefect_port}/api"
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the processes' logs."""
+        return self.data_dir / "logs"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only processes of this machine reach `host` (a name or an address)."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def load(**overrides: Any) -> Settings:
+    """The settings of the environment with `overrides` on top; raises BadSettings that names every wrong variable."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise BadSettings("; ".join(_sentence(dict(detail)) for detail in error.errors())) from error
+
+
+def _sentence(detail: Mapping[str, Any]) -> str:
+    text = str(detail["msg"]).removeprefix("Value error, ")
+    if not detail["loc"]:
+        return text
+    return f"{variable_name(*map(str, detail['loc']))}: {text}, not {detail['input']!r}"
+
+
+def variable_name(*path: str) -> str:
+    """The environment variable of a setting: `variable_name("watcher", "sent_s")` is PANDA_WATCHER__SENT_S."""
+    return PREFIX + "__".join(path).upper()
+
+
+def known_variables() -> frozenset[str]:
+    """Every environment variable that is a setting."""
+    names: set[str] = set()
+    for name, field in Settings.model_fields.items():
+        names.add(variable_name(name))
+        group = field.annotation
+        if isinstance(group, type) and issubclass(group, Group):
+            names.update(variable_name(name, inner) for inner in group.model_fields)
+    return frozenset(names)
+
+
+def unknown_variables(environment: Mapping[str, str] | None = None) -> dict[str, str | None]:
+    """Variables with our prefix that set nothing (typing errors), each with the nearest setting or None."""
+    known = known_variables()
+    found = sorted(os.environ if environment is None else environment)
+    strange = [name for name in found if name.startswith(PREFIX) and name not in known | CLIENT_VARIABLES]
+    return {name: next(iter(difflib.get_close_matches(name, known, n=1)), None) for name in strange}
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The environment that makes `load` in another process return these very settings."""
+    values: dict[str, str] = {}
+    for name in Settings.model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, Group):
+            values.update({variable_name(name, k): str(v) for k, v in value.model_dump().items() if v is not None})
+        elif isinstance(value, SecretStr):
+            values[variable_name(name)] = value.get_secret_value()
+        elif value is not None:
+            values[variable_name(name)] = str(value)
+    return values
+
+
+def notify_secret(settings: Settings) -> str:
+    """The secret of the DDM's callbacks: the setting, or the one kept in `data_dir/notify.key`, made at first use."""
+    if settings.notify_key is not None:
+        return settings.notify_key.get_secret_value()
+    kept = settings.data_dir / "notify.key"
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        draft = kept.with_name(f"notify.key.{os.getpid()}")
+        draft.touch(mode=0o600)
+        draft.write_text(secrets.token_urlsafe(32), encoding="ascii")
+        with contextlib.suppress(FileExistsError):  # another process was first: its secret counts
+            os.link(draft, kept)
+        draft.unlink()
+    return kept.read_text(encoding="ascii")
