@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from panda.brokerage.decision import Rejection
-from panda.brokerage.snapshot import TEST_LABELS, Needs, Release
+from panda.brokerage.snapshot import TEST_LABELS, Needs, Release, has_release, show_releases
 
 # Which jobs a pilot takes, by the label it asks with (domain.md 1, "Panda server": prodSourceLabel classes).
 PRODUCTION_LABELS = frozenset({"managed", "prod_test", "validation", "software", "install", "regional"})
@@ -27,6 +27,7 @@ LABELS_OF_PILOT: Mapping[str, frozenset[str]] = {
 class PilotFacts:
     """What a pilot says of its worker node. None is unknown; so is a memory, disk, core or MHz number of 0.
 
+    `releases` are the names it found in the site's software folder; an empty set is a finding, None is not.
     `owner` and `working_group` are set for private pilots, which take only that person's or group's jobs.
     """
 
@@ -37,7 +38,7 @@ class PilotFacts:
     cores: int | None = None
     cpu_mhz: float | None = None
     remaining_s: float | None = None
-    releases: frozenset[Release] | None = None
+    releases: frozenset[str] | None = None
     vos: frozenset[str] | None = None
     owner: str = ""
     working_group: str = ""
@@ -156,7 +157,7 @@ def wall_time(pilot: PilotFacts, wanted: ClassFacts, queue: QueueFacts) -> Rejec
     if pilot.remaining_s is None:
         return None
     power = core_power(pilot, queue)
-    wall = wanted.needs.wall_s(power)
+    wall = wanted.needs.wall_at(power)
     if wall <= pilot.remaining_s:
         return None
     how = f"{power:g} HS23 per core" if power else "unknown power"
@@ -166,17 +167,18 @@ def wall_time(pilot: PilotFacts, wanted: ClassFacts, queue: QueueFacts) -> Rejec
 
 def release(pilot: PilotFacts, wanted: ClassFacts, queue: QueueFacts) -> Rejection | None:
     """What the pilot found on its node decides; one that lists nothing stands for what its queue is known to have."""
-    found = queue.releases if pilot.releases is None else pilot.releases
     asked, architecture = wanted.needs.release, wanted.needs.architecture
-    if found is None or not asked:
+    if not asked:
         return None
-    same_name = {r.architecture for r in found if r.name == asked}
-    if same_name and (not architecture or architecture in same_name):
+    if pilot.releases is not None:
+        if asked in pilot.releases:
+            return None
+        have = show_releases(Release(name) for name in pilot.releases)
+        return _refuse("release", have, asked, f"release {asked} is not among those the pilot found: {have}")
+    if queue.releases is None or has_release(queue.releases, asked, architecture):
         return None
-    who = queue.name if pilot.releases is None else "the pilot"
-    wish = f"{asked} ({architecture})" if architecture else asked
-    have = ", ".join(sorted(f"{r.name} ({r.architecture})" for r in found)[:8]) or "none"
-    return _refuse("release", have, wish, f"release {wish} is not among those of {who}: {have}")
+    have, wish = show_releases(queue.releases), show_releases([Release(asked, architecture)])
+    return _refuse("release", have, wish, f"release {wish} is not among those of {queue.name}: {have}")
 
 
 RULES: tuple[Rule, ...] = (site, status, label, vo, owner, memory, disk, cores, wall_time, release)

@@ -1,6 +1,6 @@
 """What brokerage sees of the world: plain frozen values, filled by the store, never changed by a rule."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -30,18 +30,30 @@ def process_group(processing_type: str) -> ProcessGroup:
 
 
 class Release(NamedTuple):
-    """An installed software release; equal to the plain pair (name, architecture)."""
+    """An installed software release, equal to the plain pair (name, architecture); no architecture stands for any."""
 
     name: str
-    architecture: str
+    architecture: str = ""
+
+
+def has_release(installed: Iterable[Release], name: str, architecture: str) -> bool:
+    """Tell whether a release is installed; an architecture that is not asked for, or not known, does not matter."""
+    return any(r.name == name and (not architecture or r.architecture in {"", architecture}) for r in installed)
+
+
+def show_releases(installed: Iterable[Release], limit: int = 8) -> str:
+    """List releases for a reason: `25.0.3 (x86_64), ...`, or `none`."""
+    names = sorted(f"{r.name} ({r.architecture})" if r.architecture else r.name for r in installed)
+    more = f", and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more if names else "none"
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
     """What each job of a bunch, class or request asks for; a zero or an empty text asks for nothing.
 
-    Memory, disk and cores are those of the whole job. Its wall time is `base_wall_s` plus `work_hs23_s` (HS23 seconds)
-    divided by the power of the cores it gets.
+    Memory, disk and cores are those of the whole job. Its wall time is `wall_s`, the fixed part, plus `work_hs23_s`
+    (HS23 seconds) divided by the power of the cores it gets.
     """
 
     label: str = "managed"
@@ -52,7 +64,7 @@ class Needs:
     memory_mb: int = 0
     disk_mb: int = 0
     cores: int = 1
-    base_wall_s: float = 0.0
+    wall_s: float = 0.0
     work_hs23_s: float = 0.0
 
     @property
@@ -67,11 +79,11 @@ class Needs:
             return True
         return process_group(self.processing_type) is ProcessGroup.TEST
 
-    def wall_s(self, corepower: float | None) -> float:
+    def wall_at(self, corepower: float | None) -> float:
         """Wall seconds on cores of `corepower` HS23 each; where that is unknown only the fixed part counts."""
         if not corepower or corepower <= 0:
-            return self.base_wall_s
-        return self.base_wall_s + self.work_hs23_s / (max(self.cores, 1) * corepower)
+            return self.wall_s
+        return self.wall_s + self.work_hs23_s / (max(self.cores, 1) * corepower)
 
 
 @dataclass(frozen=True, slots=True)
