@@ -3,75 +3,79 @@
 `code` is stable and goes to logs and wires; `retryable` says whether the same call may succeed later.
 """
 
+from typing import ClassVar
 
-class DdmError(Exception):
+from panda.errors import PandaError
+
+
+class DdmError(PandaError):
     """The root: data management refused or failed."""
 
-    code = "DDM_ERROR"
-    retryable = False
+    code = "ddm_error"
+    retryable: ClassVar[bool] = False
 
 
 class Unavailable(DdmError):
     """Not reachable now; try again later."""
 
-    code = "DDM_UNAVAILABLE"
+    code = "ddm_unavailable"
     retryable = True
 
 
 class Overloaded(DdmError):
     """Too much at once; try again after `retry_after` seconds."""
 
-    code = "DDM_OVERLOADED"
+    code = "ddm_overloaded"
     retryable = True
 
-    def __init__(self, message: str, *, retry_after: float) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, hint: str = "", *, retry_after: float) -> None:
+        super().__init__(message, hint)
         self.retry_after = retry_after
 
 
 class NotFound(DdmError):
     """A dataset, file, copy or transfer that does not exist."""
 
-    code = "DDM_NOT_FOUND"
+    code = "ddm_not_found"
 
 
 class Closed(DdmError):
     """The dataset is closed and does not change any more."""
 
-    code = "DDM_CLOSED"
+    code = "ddm_closed"
 
 
 class Inconsistent(DdmError):
     """It exists with another size, checksum, GUID or content."""
 
-    code = "DDM_INCONSISTENT"
+    code = "ddm_inconsistent"
 
 
 class InvalidName(DdmError):
     """A scope or name outside the grammar."""
 
-    code = "DDM_INVALID_NAME"
+    code = "ddm_invalid_name"
 
 
 class InvalidExpression(DdmError):
     """An RSE expression that cannot be read."""
 
-    code = "DDM_INVALID_EXPRESSION"
+    code = "ddm_invalid_expression"
 
 
 class NoTarget(DdmError):
     """No such RSE, or it does not accept data."""
 
-    code = "DDM_NO_TARGET"
+    code = "ddm_no_target"
 
 
 class QuotaExceeded(DdmError):
     """The account would hold more than its limit."""
 
-    code = "DDM_QUOTA_EXCEEDED"
+    code = "ddm_quota_exceeded"
 
 
 class Denied(DdmError):
     """Not allowed."""
 
-    code = "DDM_DENIED"
+    code = "ddm_denied"

@@ -137,7 +137,11 @@ class TransferState(StrEnum):
 
 
 class EventKind(StrEnum):
-    """What a `DdmEvent` tells. TRANSFER_OK comes on each entry to OK, also when all was there from the start."""
+    """What a `DdmEvent` tells.
+
+    TRANSFER_OK comes on each entry to OK, also when all was there from the start. FILE_ARRIVED comes for files that
+    were missing and came, not for files that were there when they were asked for; FILE_FAILED when a file gets stuck.
+    """
 
     TRANSFER_OK = "TRANSFER_OK"
     TRANSFER_STUCK = "TRANSFER_STUCK"
@@ -303,7 +307,11 @@ class RequestResult:
 
 @dataclass(frozen=True, slots=True)
 class RseSpec:
-    """A storage element to be declared: a folder `root` at a site. Limits count files copied at the same time."""
+    """A storage element to be declared: a folder `root` at a site.
+
+    Limits count files copied at the same time (None: the agent's setting). With `reap_above` set, unneeded copies are
+    deleted only when more than this fraction of the declared space is used, oldest first; otherwise at once.
+    """
 
     name: str
     site: str
@@ -314,8 +322,9 @@ class RseSpec:
     available_read: bool = True
     available_write: bool = True
     attributes: Mapping[str, str] = field(default_factory=dict)
-    max_incoming: int = 8
-    max_outgoing: int = 8
+    max_incoming: int | None = None
+    max_outgoing: int | None = None
+    reap_above: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""The embedded DDM: a catalogue in PostgreSQL, RSEs as folders, and an agent process that really copies files."""
