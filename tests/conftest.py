@@ -1,0 +1,46 @@
+"""Owns the fixtures that every test package shares: a real PostgreSQL database per test."""
+
+import itertools
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, create_engine
+
+from panda.embedded import Address
+from panda.settings import PREFIX
+from tests.support.database import build_template, cloned_database, running_cluster
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_from_outside() -> None:
+    """Settings of the person who runs the tests do not reach them."""
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Address]:
+    """One PostgreSQL cluster for this test process, with a template of all tables."""
+    with tempfile.TemporaryDirectory(prefix="pg-") as folder, running_cluster(Path(folder)) as address:
+        build_template(address)
+        yield address
+
+
+@pytest.fixture
+def database(cluster: Address) -> Iterator[str]:
+    """The URL of a database of this test's own, with all tables and no rows."""
+    with cloned_database(cluster, f"test_{next(_numbers)}") as url:
+        yield url
+
+
+@pytest.fixture
+def engine(database: str) -> Iterator[Engine]:
+    """An engine on this test's own database."""
+    made = create_engine(database)
+    yield made
+    made.dispose()

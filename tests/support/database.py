@@ -1,0 +1,49 @@
+"""Owns the databases of the tests: one cluster per test process, one migrated template in it, one clone per test."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+from sqlalchemy import create_engine
+
+from panda.embedded import USER, Address, EmbeddedCluster
+
+TEMPLATE = "panda_template"
+
+
+@contextlib.contextmanager
+def running_cluster(folder: Path) -> Iterator[Address]:
+    """A cluster that forgets everything in a power failure, with an empty database for the template."""
+    cluster = EmbeddedCluster(folder, durable=False, databases=(TEMPLATE,))
+    try:
+        yield cluster.start()
+    finally:
+        cluster.stop()
+
+
+def build_template(address: Address) -> None:
+    """Give the template all tables; it must have no connection left when it is cloned."""
+    from panda.store.schema import metadata
+
+    engine = create_engine(address.url(TEMPLATE))
+    metadata.create_all(engine)
+    engine.dispose()
+
+
+def run_as_administrator(address: Address, statement: str) -> None:
+    """Execute one statement outside any transaction (CREATE DATABASE allows no other way)."""
+    connection = psycopg2.connect(host=address.socket, user=USER, dbname="postgres")
+    connection.autocommit = True
+    with contextlib.closing(connection), connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
+@contextlib.contextmanager
+def cloned_database(address: Address, name: str) -> Iterator[str]:
+    """The URL of a new database equal to the template; copying files (30 ms) took half as long as through the log."""
+    run_as_administrator(address, f'CREATE DATABASE "{name}" TEMPLATE "{TEMPLATE}" STRATEGY file_copy')
+    try:
+        yield address.url(name)
+    finally:
+        run_as_administrator(address, f'DROP DATABASE "{name}" WITH (FORCE)')
