@@ -22,15 +22,17 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A cloud or site that was looked at. `weight` stands only where it passed: the higher, the better.
+    """A cloud or site that was looked at, and either its refusal or the number it competed with.
 
-    `id` is the site's, None for a cloud. `files` counts input files already there.
+    A cloud has a `weight` (its chance, the higher the better), a site an `id` and a `load` (1/w of domain.md 2.2, the
+    lower the better). `files` counts input files of the bunch that the site holds.
     """
 
     name: str
     id: int | None = None
     rejection: Rejection | None = None
     weight: float | None = None
+    load: float | None = None
     files: int = 0
 
 

@@ -17,6 +17,7 @@ class Thresholds:
     work_limit_per_mcshare: float = 4000.0  # 6
     starving_work_per_mcshare: float = 400.0  # 8
     copy_work_per_mcshare: float = 400.0  # 9 (600 one year later)
+    copied_task_types: tuple[str, ...] = ("simul",)  # 9
     fasttrack_evgen_priority: int = 700  # 3
     fasttrack_simul_priority: int = 800  # 3
 
