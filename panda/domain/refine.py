@@ -1,0 +1,284 @@
+"""Refinement: from `task_parameters`, as PanDA's clients send them, to the request for a production task.
+
+It owns the reading of that dictionary (wire-protocol.md 7.2); what a request may ask for is checked by `domain.work`.
+What we cannot do is refused by name: a key that changes what is run is never dropped in silence.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from panda.domain.names import bare_name
+from panda.domain.work import InputSpec, OutputSpec, Resources, Split, TaskRequest
+from panda.errors import BadRequest, Refused
+
+Json = Mapping[str, object]
+
+DEFAULT_PRIORITY = 1000
+GIGABYTE = 1024**3
+
+# Keys that change what is run and that are not served (yet): what to do instead.
+NOT_SERVED: Mapping[str, str] = {
+    "buildSpec": "submit without a build step (prun --noBuild)",
+    "mergeSpec": "submit a second task that reads the first one's output",
+    "multiStepExec": "put the steps into one script",
+    "container_name": "use a release that the sites have installed",
+    "nFiles": "make a dataset of the files wanted",
+    "nSkipFiles": "make a dataset of the files wanted",
+    "pfnList": "register the files in a dataset",
+    "loadXML": "give files per job, events per job or bytes per job",
+    "excludedSite": "name the site to be used instead (site)",
+    "eventService": "leave it out",
+    "hpoWorkflow": "leave it out",
+    "useSecrets": "leave it out",
+}
+
+# prun excludes old logs from every input dataset in these words; our log files are never in an output dataset.
+_USUAL_EXCLUDE = r"\.log\.tgz(\.\d+)*$"
+_STREAM = re.compile(r"\$\{([A-Z][A-Z_]*[0-9]*)(?:/[^}]*)?\}")
+_PRIMARY = "IN"
+
+
+def refine(parameters: Json, *, owner: str, run_program: str = "runGen", parent: int | None = None) -> TaskRequest:
+    """Read `task_parameters` as a request of `owner`.
+
+    `run_program` is the transformation of tasks that name none (prun leaves it to the server). Raises BadRequest for a
+    missing key or a wrong type, Refused for what is not served; both name the key.
+    """
+    given = _Given(parameters)
+    for key, instead in NOT_SERVED.items():
+        if parameters.get(key):
+            raise Refused(f"task_parameters key {key!r} is not served", hint=instead)
+    items = _items(given)
+    outputs = _outputs(items, given)
+    inputs = () if given.flag("noInput") else _inputs(items, given)
+    label = given.text("prodSourceLabel", "user")
+    return TaskRequest(
+        name=given.text("taskName"),
+        transformation=given.text("transPath", run_program),
+        parameters=_job_parameters(items, outputs, inputs, given.text("sourceURL", "")),
+        outputs=outputs,
+        split=_split(given, has_input=bool(inputs)),
+        inputs=inputs,
+        vo=given.text("vo", "atlas"),
+        owner=owner,
+        working_group=given.text("workingGroup", "") or None,
+        label=label,
+        task_type=given.text("taskType", "anal" if label == "user" else "prod"),
+        processing_type=given.text("processingType", "panda-client"),
+        campaign=given.text("campaign", "") or None,
+        share=given.text("gshare", "default"),
+        release=given.text("transUses", ""),
+        architecture=given.text("architecture", ""),
+        priority=given.whole("taskPriority") or given.whole("currentPriority") or DEFAULT_PRIORITY,
+        resources=_resources(given),
+        max_attempts=1 if given.flag("disableAutoRetry") else given.whole("maxAttempt") or 3,
+        cloud=given.text("cloud", "") or None,
+        site=_site(given),
+        parent_task=parent,
+        wire_parameters=json.dumps(dict(parameters), separators=(",", ":"), default=str),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """Typed reading of an untyped dictionary; numbers may be text, null and absent are the same."""
+
+    values: Json
+
+    def text(self, key: str, default: str | None = None) -> str:
+        value = self.values.get(key)
+        if value is None:
+            if default is None:
+                raise BadRequest(f"task_parameters lacks {key!r}", hint=f"give {key} as text")
+            return default
+        if not isinstance(value, str):
+            raise BadRequest(f"task_parameters key {key!r} is {_kind(value)}", hint="it must be text")
+        return value
+
+    def number(self, key: str) -> float | None:
+        value = self.values.get(key)
+        if value is None or value == "":
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise BadRequest(f"task_parameters key {key!r} is {_kind(value)}", hint="it must be a number")
+        try:
+            number = float(value)
+        except ValueError:
+            raise BadRequest(f"task_parameters key {key!r} is {value!r}", hint="it must be a number") from None
+        if number < 0 or number > 2**53 or number != number:  # noqa: PLR0124 - the test for "not a number"
+            raise BadRequest(f"task_parameters key {key!r} is {value}", hint="a number from 0 to 2^53")
+        return number
+
+    def whole(self, key: str) -> int | None:
+        number = self.number(key)
+        if number is not None and number != int(number):
+            raise BadRequest(f"task_parameters key {key!r} is {number}", hint="it must be a whole number")
+        return None if number is None else int(number)
+
+    def flag(self, key: str) -> bool:
+        return self.values.get(key) in (True, 1, "True", "true", "1")
+
+
+def _kind(value: object) -> str:
+    names = {list: "a list", dict: "an object", bool: "true or false", int: "a number", float: "a number", str: "text"}
+    return names.get(type(value), type(value).__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """One element of `jobParameters`: a constant text, or a template that stands for files."""
+
+    kind: str
+    value: str
+    file_kind: str
+    dataset: str
+    hidden: bool
+    padded: bool
+    ratio: int | None
+
+
+def _items(given: _Given) -> list[_Item]:
+    raw = given.values.get("jobParameters")
+    if not isinstance(raw, Sequence) or isinstance(raw, str):
+        raise BadRequest("task_parameters lacks 'jobParameters'", hint="a list of constants and templates")
+    items = [_item(one, f"jobParameters[{place}]") for place, one in enumerate(raw)]
+    log = given.values.get("log")
+    if log is not None:
+        items.append(_item(log, "log"))
+    return items
+
+
+def _item(raw: object, where: str) -> _Item:
+    if not isinstance(raw, Mapping):
+        raise BadRequest(f"task_parameters {where} is {_kind(raw)}", hint="it must be an object with type and value")
+    one = _Given(raw)
+    kind = one.text("type")
+    if kind not in {"constant", "template"}:
+        raise BadRequest(f"task_parameters {where} has type {kind!r}", hint="'constant' or 'template'")
+    exclude = one.text("exclude", "")
+    if one.text("include", "") or exclude not in {"", _USUAL_EXCLUDE} or raw.get("files") or raw.get("offset"):
+        raise Refused(
+            f"task_parameters {where} selects files of its dataset", hint="make a dataset of the files wanted"
+        )
+    return _Item(
+        kind=kind,
+        value=one.text("value"),
+        file_kind=one.text("param_type", "") if kind == "template" else "",
+        dataset=one.text("dataset", "") if kind == "template" else "",
+        hidden=one.flag("hidden"),
+        padded=raw.get("padding") not in (False, "False", "false"),
+        ratio=one.whole("ratio"),
+    )
+
+
+def _outputs(items: Sequence[_Item], given: _Given) -> tuple[OutputSpec, ...]:
+    """The outputs in the order given, the log last, so that `${OUTPUT0}` is the first real output."""
+    optional = given.flag("allowEmptyOutput")
+    found = [one for one in items if one.file_kind == "output"] + [one for one in items if one.file_kind == "log"]
+    return tuple(
+        OutputSpec(
+            name="log" if one.file_kind == "log" else f"output{place}",
+            dataset=_dataset(one),
+            lfn=_file_template(one.value),
+            kind=one.file_kind,
+            optional=optional and one.file_kind != "log",
+        )
+        for place, one in enumerate(found)
+    )
+
+
+def _dataset(item: _Item) -> str:
+    if not item.dataset:
+        raise BadRequest(f"the {item.file_kind} template {item.value!r} names no dataset", hint="add its 'dataset'")
+    return item.dataset.rstrip("/") if ":" in item.dataset else bare_name(item.dataset)
+
+
+def _file_template(value: str) -> str:
+    """The LFN in a template such as `--outputHITSFile=HITS.$JEDITASKID._${SN}.pool.root`."""
+    return re.split(r"[=\s]", value.strip())[-1].strip("\"'")
+
+
+def _inputs(items: Sequence[_Item], given: _Given) -> tuple[InputSpec, ...]:
+    streams: list[InputSpec] = []
+    for item in (one for one in items if one.file_kind == "input"):
+        placeholder = _STREAM.search(item.value)
+        name = placeholder.group(1) if placeholder else f"{_PRIMARY}{len(streams) + 1}"
+        primary = not streams
+        streams.append(
+            InputSpec(
+                stream=name,
+                datasets=tuple(one.strip() for one in _dataset(item).split(",")),
+                role="primary" if primary else "secondary",
+                files_per_job=given.whole("nFilesPerJob") if primary else item.ratio or 1,
+            )
+        )
+    if not streams:
+        for_in = given.text("dsForIN", "")
+        if for_in:
+            return (InputSpec(_PRIMARY, tuple(bare_name(one.strip()) for one in for_in.split(","))),)
+    return tuple(streams)
+
+
+def _job_parameters(
+    items: Sequence[_Item], outputs: Sequence[OutputSpec], inputs: Sequence[InputSpec], source_url: str
+) -> str:
+    """Join the visible items, with a blank between unless one says otherwise; files become placeholders of ours."""
+    text = ""
+    for item in items:
+        if item.hidden or item.value == "__delimiter__" or item.file_kind == "log":
+            continue
+        text += item.value + (" " if item.padded else "")
+    text = text.strip().replace("${SURL}", source_url)
+    for place, output in enumerate(outputs):
+        text = text.replace(output.lfn, f"${{OUTPUT{place}}}")
+    for stream in inputs:
+        if stream.stream != _PRIMARY:
+            text = re.sub(rf"\$\{{{re.escape(stream.stream)}(?:/[^}}]*)?\}}", f"${{IN/{stream.stream}}}", text)
+    return text
+
+
+def _split(given: _Given, *, has_input: bool) -> Split:
+    events, per_job = given.whole("nEvents"), given.whole("nEventsPerJob")
+    if not has_input and events and not per_job:
+        per_job = events
+    gigabytes = given.number("nGBPerJob") if given.values.get("nGBPerJob") != "MAX" else None
+    return Split(
+        events_per_job=per_job,
+        files_per_job=given.whole("nFilesPerJob"),
+        bytes_per_job=int(gigabytes * GIGABYTE) if gigabytes else None,
+        n_events=None if has_input else events,
+    )
+
+
+def _resources(given: _Given) -> Resources:
+    cores = given.whole("coreCount") or 1
+    memory = given.number("ramCount") or 0
+    if given.text("ramUnit", given.text("ramCountUnit", "MBPerCore")).startswith("MBPerCore"):
+        memory *= cores
+    events = given.number("nEventsPerJob") or 1
+    work = given.number("cpuTime") or 0
+    per_event = "PerEvent" in given.text("cpuTimeUnit", "HS06sPerEvent")
+    hours = given.number("maxWalltime") or 0
+    return Resources(
+        cores=cores,
+        memory_mb=int(memory),
+        disk_mb=int((given.number("workDiskCount") or 0) + (given.number("outDiskCount") or 0)),
+        work_hs23_s=int(work * events if per_event else work),
+        wall_s=given.whole("walltime") or int(hours * 3600),
+    )
+
+
+def _site(given: _Given) -> str | None:
+    site = given.text("site", "")
+    if site and site != "AUTO":
+        return site
+    included = given.values.get("includedSite")
+    if not included:
+        return None
+    if isinstance(included, str):
+        included = included.split(",")
+    if isinstance(included, Sequence) and len(included) == 1 and isinstance(included[0], str):
+        return included[0]
+    raise Refused("task_parameters key 'includedSite' names several sites", hint="name one in 'site', or none")
