@@ -90,7 +90,8 @@ class SiteSpec:
 class StorageSpec:
     """A storage element. It declares its space (GB = 10^9 bytes), so that small disks can play large ones.
 
-    `root` is its folder, as seen from our data folder; without one it gets one there. Limits count files copied at the same time.
+    `root` is its folder, as seen from our data folder; without one it gets one there. Limits count copies at the same
+    time.
     """
 
     rse: str
