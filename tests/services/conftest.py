@@ -1,0 +1,23 @@
+"""Fixtures of the services' tests: a context, and a connection that commits every row a builder makes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, Engine
+
+from panda.services.context import Context
+from tests.support.builders import a_context
+
+
+@pytest.fixture
+def ctx(engine: Engine, tmp_path: Path) -> Context:
+    """A context on this test's own database."""
+    return a_context(engine, tmp_path)
+
+
+@pytest.fixture
+def rows(engine: Engine) -> Iterator[Connection]:
+    """A connection that commits at once."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        yield connection
