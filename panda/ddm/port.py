@@ -118,11 +118,10 @@ def check_did(did: Did) -> None:
 
 
 class ReplicaState(StrEnum):
-    """What is known of one copy of a file."""
+    """What is known of one copy: a SUSPICIOUS one was read with a wrong checksum several times and is no source."""
 
     AVAILABLE = "AVAILABLE"
     SUSPICIOUS = "SUSPICIOUS"
-    DELETING = "DELETING"
 
 
 class TransferState(StrEnum):
@@ -439,6 +438,10 @@ class DataManager(Protocol):
 
     def replicas(self, files: Sequence[Did], rses: Sequence[str] | None = None) -> Iterator[ReplicaInfo]:
         """Every copy of these files (at these RSEs), in any order."""
+        ...
+
+    def local_catalogue(self, rse: str) -> Iterator[ReplicaInfo]:
+        """The local replica catalogue of an RSE: every copy there with who wrote it and when, read page by page."""
         ...
 
     def locations(self, datasets: Sequence[Did]) -> dict[Did, dict[str, Completeness]]:

@@ -180,7 +180,7 @@ replica = Table(
     PrimaryKeyConstraint("file_id", "rse"),
     Index(None, "rse", "file_id"),
     Index("ix_replica_doomed", "rse", "doomed_at", postgresql_where=text("doomed_at IS NOT NULL")),
-    comment="A copy of a file: the local replica catalogue of each site. Doomed: nobody needs it, the reaper may take it.",
+    comment="A copy of a file: each site's local replica catalogue. Doomed: nobody needs it, the reaper may take it.",
 )
 
 # Transfers -----------------------------------------------------------------------------------------------------------
@@ -267,7 +267,7 @@ event = Table(
     _text("rse"),
     _text("detail"),
     Index(None, "at"),
-    comment="The outbox and feed; seq is drawn under one advisory lock held to the commit, so it grows in commit order.",
+    comment="The outbox and feed; seq is drawn under a lock that is held to the commit, so it grows in commit order.",
 )
 
 subscription = Table(
