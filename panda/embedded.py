@@ -7,10 +7,12 @@ own, where the files stay root's. A process is ended by pid, and only if its sta
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sysconfig
 import tempfile
@@ -226,10 +228,16 @@ class EmbeddedCluster:
 
     def _socket_folder(self) -> str:
         inside = self.folder / "socket"
-        if len(str(inside)) <= LONGEST_SOCKET_FOLDER:
-            inside.mkdir(mode=0o700, exist_ok=True)
-            return str(inside)
-        return tempfile.mkdtemp(prefix="panda-")
+        if len(str(inside)) > LONGEST_SOCKET_FOLDER:  # a short one, the same after every restart
+            digest = hashlib.sha256(str(self.folder).encode()).hexdigest()[:16]
+            inside = Path(tempfile.gettempdir()) / f"panda-{os.geteuid()}-{digest}"
+        inside.mkdir(mode=0o700, exist_ok=True)
+        found = inside.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+            raise Conflict(
+                f"{inside} is not a private folder of this user.", "Remove it, or choose a shorter PANDA_DATA_DIR."
+            )
+        return str(inside)
 
     def _remember(self, address: Address) -> None:
         draft = self.folder / "address.json.draft"

@@ -7,6 +7,7 @@ a setting of a group has two underscores, as in `PANDA_WATCHER__SENT_S=600`.
 import contextlib
 import difflib
 import ipaddress
+import json
 import os
 import secrets
 from collections.abc import Mapping
@@ -65,6 +66,7 @@ class BrokerageSettings(Group):
     work_limit_per_mcshare: float = Field(default=4000.0, gt=0, description="More remaining work than this is refused.")
     starving_work_per_mcshare: float = Field(default=400.0, ge=0, description="Clouds with less are served first.")
     copy_work_per_mcshare: float = Field(default=400.0, ge=0, description="Clouds with less get missing input copied.")
+    copied_task_types: tuple[str, ...] = Field(default=("simul",), description="Task types whose input is copied.")
     fasttrack_evgen_priority: int = Field(default=700, description="From here on evgen needs a fast-track cloud.")
     fasttrack_simul_priority: int = Field(default=800, description="From here on simul needs a fast-track cloud.")
     t1_direct_priority: int = Field(default=950, description="Production from this priority on goes to the T1.")
@@ -354,12 +356,16 @@ def environment_of(settings: Settings) -> dict[str, str]:
     for name in Settings.model_fields:
         value = getattr(settings, name)
         if isinstance(value, Group):
-            values.update({variable_name(name, k): str(v) for k, v in value.model_dump().items() if v is not None})
+            values.update({variable_name(name, inner): _text(set_to) for inner, set_to in value.model_dump().items()})
         elif isinstance(value, SecretStr):
             values[variable_name(name)] = value.get_secret_value()
         elif value is not None:
             values[variable_name(name)] = str(value)
     return values
+
+
+def _text(value: object) -> str:
+    return json.dumps(value) if isinstance(value, (tuple, list)) else str(value)
 
 
 def notify_secret(settings: Settings) -> str:

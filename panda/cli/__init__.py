@@ -1,0 +1,66 @@
+"""Owns the `panda` command: which subcommands there are.
+
+Each lives in a module of its own, which is imported only when it is called.
+To add one: write a module in this package with `app = typer.Typer(...)` and name it in `COMMANDS`.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable
+
+import typer
+
+from panda.errors import PandaError
+
+# name -> module, and the line that `panda --help` prints
+COMMANDS = {
+    "up": ("panda.cli.up", "Start everything in one process tree and show what is up; Ctrl-C stops it."),
+    "settings": ("panda.cli.show_settings", "Show every setting, its variable and its meaning."),
+    "db": ("panda.cli.db", "Apply or check the migrations of the tables."),
+    "api": ("panda.cli.part", "Run only the dispatch API."),
+    "conductor": ("panda.cli.part", "Run only a conductor; any number may run."),
+    "agent": ("panda.cli.part", "Run only the DDM's transfer agent."),
+    "factory": ("panda.cli.part", "Run only a pilot factory; more options go to it."),
+    "prefect": ("panda.cli.part", "Run only the Prefect server."),
+    "worker": ("panda.cli.part", "Run only a Prefect worker."),
+}
+
+main_app = typer.Typer(
+    name="panda",
+    help="PanDA on Prefect: production and distributed analysis.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _later(name: str, module: str) -> Callable[[typer.Context], None]:
+    def run(context: typer.Context) -> None:
+        importlib.import_module(module).app(args=list(context.args), prog_name=f"panda {name}")
+
+    return run
+
+
+def _part(name: str, module: str) -> Callable[[typer.Context], None]:
+    def run(context: typer.Context) -> None:
+        importlib.import_module(module).run(name, list(context.args))
+
+    return run
+
+
+for _name, (_module, _help) in COMMANDS.items():
+    main_app.command(
+        _name,
+        help=_help,
+        add_help_option=False,
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False},
+    )((_part if _module == "panda.cli.part" else _later)(_name, _module))
+
+
+def main() -> None:
+    """Run the command line; an error that a person can act on is one sentence and exit code 1, not a stack of calls."""
+    try:
+        main_app()
+    except PandaError as error:
+        print(f"panda: {error}", file=sys.stderr)
+        sys.exit(1)

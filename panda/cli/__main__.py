@@ -1,0 +1,5 @@
+"""Owns `python -m panda.cli`, the same as the command `panda`."""
+
+from panda.cli import main
+
+main()
