@@ -39,7 +39,7 @@ class OutputSpec:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """How a task becomes jobs: the first that is set wins (domain.md 2.7): events, files, bytes per job, number of jobs.
+    """How a task becomes jobs: events, files or bytes per job, or their number; the first set wins (domain.md 2.7).
 
     `n_jobs` with no input makes that many jobs; `n_events` bounds the events of a task without input.
     """
@@ -132,7 +132,7 @@ def _check_counts(request: TaskRequest) -> None:
     }
     for name, value in positive.items():
         if value is not None and value < 1:
-            raise Refused(f"{name} is {value}; it must be at least 1", hint=f"leave {name} out or give a positive number")
+            raise Refused(f"{name} is {value}; it must be at least 1", hint="a positive number, or leave it out")
     for name, number in (
         ("memory_mb", needs.memory_mb),
         ("disk_mb", needs.disk_mb),

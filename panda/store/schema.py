@@ -1,4 +1,4 @@
-"""PanDA's own tables (design.md section 4). Nothing else knows their columns; ProdDB and the DDM have metadata of their own."""
+"""PanDA's own tables (design.md section 4); nothing but `panda.store` knows their columns."""
 
 from sqlalchemy import (
     ARRAY,
@@ -24,6 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import UserDefinedType
+from typing_extensions import override
 
 from panda.domain.states import BunchState, JobStatus, TaskStage
 
@@ -43,6 +44,7 @@ class Xid8(UserDefinedType[int]):
 
     cache_ok = True
 
+    @override
     def get_col_spec(self, **_kw: object) -> str:
         """Name the type in DDL."""
         return "xid8"
@@ -58,7 +60,6 @@ task_stage = _enum(TaskStage, "task_stage")
 
 NOW = func.now()
 When = DateTime(timezone=True)
-
 
 
 # --- the grid -------------------------------------------------------------------------------------------------------

@@ -1,0 +1,31 @@
+"""The lease on a production task: whoever tells its story holds it, and every step of the story is fenced by it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection
+
+from panda.services.context import Context
+from panda.store import work
+from panda.store.work import Lease
+
+
+def claim(ctx: Context, task_id: int, *, token: UUID | None = None) -> Lease | None:
+    """Take a task's lease for one run of its story; None when somebody else tells it now."""
+    with ctx.engine.begin() as connection:
+        return work.claim(connection, task_id, token or uuid4(), ctx.settings.conductor.lease_s)
+
+
+def release(ctx: Context, lease: Lease, waits_for: str | None, *, later_s: float | None = None) -> None:
+    """Give the lease back and say what the task waits for; `later_s` seconds on it is looked at again in any case."""
+    with ctx.engine.begin() as connection:
+        work.release(connection, lease, waits_for, later_s)
+
+
+@contextmanager
+def fenced(ctx: Context, lease: Lease) -> Iterator[Connection]:
+    """Open a transaction of a story; raises LeaseLost when somebody else took over. The lease is renewed."""
+    with ctx.engine.begin() as connection:
+        work.fence(connection, lease, ctx.settings.conductor.lease_s)
+        yield connection

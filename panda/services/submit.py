@@ -1,0 +1,182 @@
+"""Submission: a request is understood, checked against grid and catalogue, and stored by one insert; the rest is due.
+
+Nothing heavy happens here: the call answers when the task's row is committed, and the story takes it from there.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from sqlalchemy import Connection, text
+
+from panda.brokerage.feasible import nearest
+from panda.brokerage.snapshot import Needs
+from panda.ddm.port import Did
+from panda.domain.names import bare_name, check_name, scope_of
+from panda.domain.states import FINAL_TASK, TaskStage
+from panda.domain.work import InputSpec, TaskRequest, check_request
+from panda.errors import Refused
+from panda.services.context import Context
+from panda.store import expansion, facts, work
+
+SECONDS_PER_DAY = 86_400.0
+HS23_PER_SI2K = 0.004  # roughly: 1 kSI2k is 4 HS06
+
+
+@dataclass(frozen=True, slots=True)
+class LooseJob:
+    """One job of its own: its parameters, and LFNs of the request's primary input datasets that it reads."""
+
+    parameters: str
+    inputs: tuple[str, ...] = ()
+    priority_offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SubmittedJobs:
+    """The implicit production task of loose jobs, and the jobs' ids in the order given."""
+
+    task_id: int
+    job_ids: tuple[int, ...]
+
+
+def submit_task(ctx: Context, request: TaskRequest, who: str) -> int:
+    """Store a production task; returns its id. Raises Refused (with what would work) or Conflict; then nothing is stored.
+
+    The answer comes before any work: assignment, expansion and transfers are the story's (design.md section 5).
+    """
+    checked = check(ctx, request)
+    with ctx.engine.begin() as connection:
+        return _store(ctx, connection, checked, who)
+
+
+def check(ctx: Context, request: TaskRequest) -> TaskRequest:
+    """Check a request as submission does, without storing anything; returns it with its parent filled in."""
+    request = check_request(request)
+    check_name("release", request.release) if request.release else None
+    with ctx.engine.begin() as connection:
+        _check_feasible(ctx, connection, request)
+        request = _with_parent(ctx, connection, request)
+        for output in request.outputs:
+            if work.dataset_by_name(connection, bare_name(output.dataset)) is not None:
+                raise Refused(
+                    f"dataset {output.dataset!r} exists already", hint="a new name, e.g. with a new version tag"
+                )
+    if request.ddm_mode == "none" and (request.inputs or request.parent_task):
+        raise Refused("a task with ddm 'none' cannot read datasets", hint="use ddm 'embedded', or bring no input")
+    return request
+
+
+def _store(ctx: Context, connection: Connection, request: TaskRequest, who: str, *, implicit: bool = False) -> int:
+    size = request.bunch_size or ctx.settings.expansion.bunch_size
+    request = replace(request, exp_remaining_work=request.exp_remaining_work or _expected_work(request))
+    task_id = work.insert_task(connection, request, parent_id=request.parent_task, bunch_size=size, implicit=implicit)
+    work.add_incident(connection, "info", "submit", f"task:{task_id}", f"{request.name} submitted by {who}")
+    return task_id
+
+
+def _expected_work(request: TaskRequest) -> float:
+    """Estimate a task's work in kSI2k days, the unit of domain.md 2.1, where the request does not say it."""
+    split, needs = request.split, request.resources
+    jobs = split.n_jobs or -(-(split.n_events or 0) // (split.events_per_job or 1)) or 1
+    hs23 = needs.work_hs23_s or needs.wall_s * needs.cores * 10
+    return jobs * hs23 / 4 / SECONDS_PER_DAY
+
+
+def _check_feasible(ctx: Context, connection: Connection, request: TaskRequest) -> None:
+    """Refuse what no site could ever run, with the nearest that one could (design.md 7.6)."""
+    known = facts.sites(connection, pilot_window_hours=3, refill_s=60)
+    if not known:
+        raise Refused("the grid has no sites", hint="load a grid file first: panda grid load FILE")
+    needs = Needs(
+        label=request.label,
+        vo=request.vo,
+        processing_type=request.processing_type,
+        release=request.release,
+        architecture=request.architecture,
+        memory_mb=request.resources.memory_mb,
+        disk_mb=request.resources.disk_mb,
+        cores=request.resources.cores,
+        base_wall_s=request.resources.wall_s,
+        work_hs23_s=request.resources.work_hs23_s,
+    )
+    if request.site is not None:
+        known = [site for site in known if site.name == request.site]
+        if not known:
+            raise Refused(f"there is no site {request.site!r}", hint="'panda sites' lists them")
+    if request.cloud is not None:
+        known = [site for site in known if site.cloud == request.cloud]
+        if not known:
+            raise Refused(f"cloud {request.cloud!r} has no site", hint="'panda sites' lists clouds and sites")
+    answer = nearest(needs, known)
+    if answer is not None:
+        raise Refused(answer.text, hint=answer.changes)
+
+
+def _with_parent(ctx: Context, connection: Connection, request: TaskRequest) -> TaskRequest:
+    """Find every input: a dataset of the catalogue, or the output of a submitted task, which becomes the parent."""
+    parents: set[int] = set()
+    for stream in request.inputs:
+        for name in stream.datasets:
+            parent = _parent_of(ctx, connection, bare_name(name))
+            if parent is not None:
+                parents.add(parent)
+    if request.parent_task is not None:
+        parents = {request.parent_task} | parents
+        request = _input_of_parent(connection, request)
+    return replace(request, parent_task=min(parents)) if parents else request
+
+
+def _input_of_parent(connection: Connection, request: TaskRequest) -> TaskRequest:
+    """Take the parent's output datasets as the primary input where the request names none."""
+    if request.inputs or request.parent_task is None:
+        return request
+    work.task_row(connection, request.parent_task)
+    names = tuple(row["name"] for row in work.datasets_of(connection, request.parent_task) if row["kind"] == "output")
+    return replace(request, inputs=(InputSpec("IN", names),))
+
+
+def _parent_of(ctx: Context, connection: Connection, name: str) -> int | None:
+    row = work.dataset_by_name(connection, name)
+    if row is not None and row["kind"] in {"output", "log"} and row["task_id"] is not None:
+        parent = work.task_row(connection, row["task_id"])
+        stage = TaskStage(parent["stage"])
+        if stage in FINAL_TASK and row["n_files"] == 0:
+            raise Refused(f"dataset {name!r} is closed and empty: task {parent['id']} ended {stage.value}")
+        return int(row["task_id"])
+    if ctx.ddm.dataset(Did(scope_of(name), name)) is None:
+        raise Refused(f"input dataset {name!r} does not exist", hint=_nearest_dataset(ctx, connection, name))
+    return None
+
+
+def _nearest_dataset(ctx: Context, connection: Connection, name: str) -> str:
+    """Name the datasets that look most like a name that does not exist."""
+    close = connection.execute(
+        text("""
+            SELECT name FROM dataset WHERE kind IN ('input', 'output')
+            ORDER BY similarity(name, :name) DESC LIMIT 3
+        """),
+        {"name": name},
+    ).scalars()
+    known = [one.did.name for one in ctx.ddm.datasets(f"{scope_of(name)}:{name[: len(name) // 2]}*")][:3]
+    names = list(dict.fromkeys([*close, *known]))[:3]
+    return f"did you mean {', '.join(names)}?" if names else "register it first; no dataset looks like it"
+
+
+def submit_jobs(ctx: Context, request: TaskRequest, jobs: Sequence[LooseJob], who: str) -> SubmittedJobs:
+    """Store loose jobs under one implicit production task; each has its own parameters (design decision 11)."""
+    if not jobs:
+        raise Refused("no job was given", hint="at least one")
+    request = replace(request, split=replace(request.split, n_jobs=len(jobs), files_per_job=None, events_per_job=None))
+    checked = check(ctx, request)
+    if any(job.inputs for job in jobs):
+        raise Refused("loose jobs with inputs are submitted as a task", hint="submit a task with files_per_job")
+    with ctx.engine.begin() as connection:
+        task_id = _store(ctx, connection, checked, who, implicit=True)
+        task = work.task_row(connection, task_id)
+        plan = expansion.Plan(task_id, task["needs_id"], task["cores"], task["bunch_size"], 0, 0)
+        expansion.expand_without_input(connection, plan, stop=len(jobs), events=None, total_events=None)
+        ids = expansion.set_own_parameters(
+            connection, task_id, [job.parameters for job in jobs], [job.priority_offset for job in jobs]
+        )
+        work.update_task(connection, task_id, expanded=True)
+    return SubmittedJobs(task_id, tuple(ids))

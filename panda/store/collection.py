@@ -1,0 +1,235 @@
+"""Reports and outputs: what pilots said at the end of a job, what was registered, what still has to arrive."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, RowMapping, bindparam, text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from panda.domain.dispatch import JobUpdate
+
+_JOB = text("""
+    SELECT j.id, j.task_id, j.bunch_id, j.status, j.attempt, j.lease, j.site_id,
+           h.command, h.lease AS hand_lease, r.body_hash, r.job_id IS NOT NULL AS reported
+    FROM job j LEFT JOIN in_hand h ON h.job_id = j.id LEFT JOIN job_report r ON r.job_id = j.id
+    WHERE j.id = :job FOR UPDATE OF j
+""")
+
+
+def lock_job(connection: Connection, job_id: int) -> RowMapping | None:
+    """Lock one job to look at a pilot's update; None when there never was such a job."""
+    return connection.execute(_JOB, {"job": job_id}).mappings().one_or_none()
+
+
+def seen(connection: Connection, job_id: int, node: str | None, batch_id: str | None) -> None:
+    """Note a sign of life of the pilot that holds a job."""
+    connection.execute(
+        text("""
+            UPDATE in_hand SET last_seen = now(), node = COALESCE(:node, node), batch_id = COALESCE(:batch, batch_id)
+            WHERE job_id = :job
+        """),
+        {"job": job_id, "node": node, "batch": batch_id},
+    )
+
+
+def add_report(connection: Connection, update: JobUpdate) -> bool:
+    """Store the first final report of a job; False when there is one already."""
+    outputs = {
+        one.lfn: {
+            "guid": one.guid,
+            "bytes": one.bytes,
+            "adler32": one.adler32,
+            "rse": one.rse,
+            "events": one.events,
+        }
+        for one in update.outputs or ()
+    }
+    errors = [{"component": one.component, "code": one.code, "text": one.text[:500]} for one in update.errors]
+    made = connection.execute(
+        text("""
+            INSERT INTO job_report (job_id, verdict, outputs, errors, wall_s, cpu_s, max_rss_kb, n_events, node,
+                                    started_at, ended_at, timing, body_hash)
+            VALUES (:job, :verdict, :outputs, :errors, :wall, :cpu, :rss, :events, :node, :start, :end, :timing, :hash)
+            ON CONFLICT (job_id) DO NOTHING
+        """).bindparams(bindparam("outputs", type_=JSONB), bindparam("errors", type_=JSONB)),
+        {
+            "job": update.job_id,
+            "verdict": update.status.value,
+            "outputs": outputs,
+            "errors": errors,
+            "wall": update.wall_s,
+            "cpu": update.cpu_s,
+            "rss": update.max_rss_kb,
+            "events": update.n_events,
+            "node": update.node,
+            "start": update.started_at,
+            "end": update.ended_at,
+            "timing": update.timing,
+            "hash": update.body_hash,
+        },
+    )
+    return made.rowcount == 1
+
+
+def queue_for_collection(connection: Connection, job_id: int, state: str) -> None:
+    """Put a job on the collector's list; one that is there already is looked at again now."""
+    connection.execute(
+        text("""
+            INSERT INTO to_collect (job_id, state) VALUES (:job, CAST(:state AS job_status))
+            ON CONFLICT (job_id) DO UPDATE SET state = excluded.state, next_at = now(),
+                since = CASE WHEN to_collect.state = excluded.state THEN to_collect.since ELSE now() END
+        """),
+        {"job": job_id, "state": state},
+    )
+
+
+_CLAIM = text("""
+    WITH due AS (
+        SELECT c.job_id FROM to_collect c
+        WHERE c.state = CAST(:state AS job_status) AND c.next_at <= now()
+          AND (:state <> 'holding' OR EXISTS (SELECT 1 FROM job_report r WHERE r.job_id = c.job_id))
+        ORDER BY c.next_at LIMIT :limit FOR UPDATE SKIP LOCKED
+    )
+    UPDATE to_collect c SET next_at = now() + make_interval(secs => :again) FROM due WHERE c.job_id = due.job_id
+    RETURNING c.job_id, EXTRACT(epoch FROM now() - c.since) AS age
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A job the collector took, and for how many seconds it has been in its state."""
+
+    job_id: int
+    age_s: float
+
+
+def claim(connection: Connection, state: str, limit: int, again_s: float) -> list[Claimed]:
+    """Take the collector's next jobs; if this process dies, others see them again after `again_s` seconds."""
+    rows = connection.execute(_CLAIM, {"state": state, "limit": limit, "again": again_s})
+    return [Claimed(row.job_id, float(row.age)) for row in rows]
+
+
+def again(connection: Connection, jobs: Mapping[int, float]) -> None:
+    """Look at these jobs again after so many seconds each."""
+    if jobs:
+        connection.execute(
+            text("""
+                UPDATE to_collect c SET next_at = now() + make_interval(secs => u.later)
+                FROM unnest(CAST(:jobs AS bigint[]), CAST(:later AS float[])) AS u (job_id, later)
+                WHERE c.job_id = u.job_id
+            """),
+            {"jobs": list(jobs), "later": list(jobs.values())},
+        )
+
+
+def hurry_transferring(connection: Connection, transfers: Sequence[str]) -> int:
+    """Look at once at the transferring jobs whose sub-dataset one of these transfers carries."""
+    return connection.execute(
+        text("""
+            UPDATE to_collect c SET next_at = now()
+            FROM block k JOIN job j ON j.bunch_id = k.bunch_id
+            WHERE k.transfer_id = ANY(:transfers) AND k.kind = 'sub' AND c.job_id = j.id AND c.state = 'transferring'
+        """),
+        {"transfers": list(transfers)},
+    ).rowcount
+
+
+_HOLDING = text("""
+    SELECT j.id, j.task_id, j.bunch_id, j.ordinal, j.attempt, j.site_id, j.first_event, j.n_events, j.lease,
+           s.rse, s.name AS site, r.verdict, r.outputs, r.errors, r.n_events AS events_done,
+           t.outputs AS expected, t.ddm_mode, t.seed, t.cloud, t.stage, t.bunch_size, t1.rse AS home_rse
+    FROM job j JOIN job_report r ON r.job_id = j.id
+    JOIN production_task t ON t.id = j.task_id
+    JOIN site s ON s.id = j.site_id
+    LEFT JOIN cloud c ON c.name = t.cloud LEFT JOIN site t1 ON t1.name = c.tier1
+    WHERE j.id = ANY(:jobs) AND j.status = 'holding'
+    ORDER BY j.id
+""")
+
+
+def holding_jobs(connection: Connection, jobs: Sequence[int]) -> list[RowMapping]:
+    """Read reports of holding jobs with what their task expects of them."""
+    return list(connection.execute(_HOLDING, {"jobs": list(jobs)}).mappings())
+
+
+@dataclass(frozen=True, slots=True)
+class OutputRow:
+    """One output of a job as it is registered."""
+
+    job_id: int
+    place: int
+    dataset_id: int
+    scope: str
+    lfn: str
+    guid: str | None
+    bytes: int | None
+    adler32: str | None
+    events: int | None
+    rse: str | None
+    state: str
+
+
+def add_outputs(connection: Connection, rows: Sequence[OutputRow]) -> None:
+    """Store the outputs of jobs that ended; a repetition changes nothing."""
+    if rows:
+        connection.execute(
+            text("""
+                INSERT INTO job_output (job_id, place, dataset_id, scope, lfn, guid, bytes, adler32, events, rse, state)
+                SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS u (job_id bigint, place smallint,
+                    dataset_id int, scope text, lfn text, guid text, bytes bigint, adler32 text, events int,
+                    rse text, state text)
+                ON CONFLICT (job_id, place) DO NOTHING
+            """),
+            {"rows": json.dumps([{name: getattr(one, name) for name in one.__slots__} for one in rows])},
+        )
+
+
+def outputs_of(connection: Connection, jobs: Sequence[int]) -> list[RowMapping]:
+    """Read the registered outputs of jobs with the home RSE of their cloud."""
+    return list(
+        connection.execute(
+            text("""
+                SELECT o.*, t1.rse AS home_rse FROM job_output o JOIN job j ON j.id = o.job_id
+                JOIN production_task t ON t.id = j.task_id
+                LEFT JOIN cloud c ON c.name = t.cloud LEFT JOIN site t1 ON t1.name = c.tier1
+                WHERE o.job_id = ANY(:jobs) ORDER BY o.job_id, o.place
+            """),
+            {"jobs": list(jobs)},
+        ).mappings()
+    )
+
+
+def set_output_state(connection: Connection, jobs: Sequence[int], old: str, new: str) -> None:
+    """Move the outputs of jobs on: transferring -> ready (arrived) -> attached (in the output dataset)."""
+    connection.execute(
+        text("UPDATE job_output SET state = :new WHERE job_id = ANY(:jobs) AND state = :old"),
+        {"jobs": list(jobs), "old": old, "new": new},
+    )
+
+
+_TO_ATTACH = text("""
+    SELECT o.job_id, o.place, o.scope, o.lfn, o.guid, o.bytes, o.adler32, o.events,
+           d.name AS dataset, d.scope AS dataset_scope
+    FROM job_output o JOIN job j ON j.id = o.job_id JOIN dataset d ON d.id = o.dataset_id
+    WHERE o.state = 'ready' AND j.status = ANY(CAST('{finished,failed,cancelled,closed}' AS job_status[]))
+      AND (CAST(:task AS bigint) IS NULL OR j.task_id = :task)
+    ORDER BY o.dataset_id, j.ordinal, o.place LIMIT :limit
+""")
+
+
+def outputs_to_attach(connection: Connection, limit: int, task_id: int | None = None) -> list[RowMapping]:
+    """Which outputs of ended jobs are where they belong, but not yet in their dataset?"""
+    return list(connection.execute(_TO_ATTACH, {"limit": limit, "task": task_id}).mappings())
+
+
+def set_attached(connection: Connection, outputs: Sequence[tuple[int, int]]) -> None:
+    """Note that outputs (job, place) are in their datasets."""
+    connection.execute(
+        text("""
+            UPDATE job_output o SET state = 'attached'
+            FROM unnest(CAST(:jobs AS bigint[]), CAST(:places AS int[])) AS u (job_id, place)
+            WHERE o.job_id = u.job_id AND o.place = u.place AND o.state = 'ready'
+        """),
+        {"jobs": [job for job, _ in outputs], "places": [place for _, place in outputs]},
+    )

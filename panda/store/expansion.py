@@ -1,0 +1,270 @@
+"""From a production task to its jobs, set by set in SQL: rows of files never pass through Python (design decision 11).
+
+A chunk is one transaction: it inserts bunches, their jobs and one event per bunch, and advances `next_ordinal` and
+`next_input`, so that a crash loses nothing and doubles nothing.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, text
+
+_COMMON = """
+    b AS (
+        INSERT INTO bunch (task_id, first_ordinal, n_jobs)
+        SELECT :task, min(p.ordinal), count(*) FROM plan p GROUP BY (p.ordinal - :start) / :bunch_size
+        RETURNING id, first_ordinal, n_jobs
+    ), e AS (
+        INSERT INTO job_event (task_id, bunch_id, n, cores, to_state, why, who)
+        SELECT :task, b.id, b.n_jobs, :cores, 'defined', 'expanded', 'expand' FROM b
+    ), j AS (
+        INSERT INTO job (task_id, bunch_id, ordinal, input_first, input_count, first_event, n_events, needs_id)
+        SELECT :task, b.id, p.ordinal, p.input_first, p.input_count, p.first_event, p.n_events, :needs
+        FROM plan p JOIN b ON p.ordinal >= b.first_ordinal AND p.ordinal < b.first_ordinal + b.n_jobs
+        ORDER BY p.ordinal
+        RETURNING ordinal, input_first, input_count
+    )
+    SELECT count(*) AS jobs, max(ordinal) AS last, COALESCE(max(input_first + input_count), 0) AS next_input FROM j
+"""
+
+_PLAN_WITHOUT_INPUT = """
+    plan AS MATERIALIZED (
+        SELECT o AS ordinal, NULL::int AS input_first, NULL::int AS input_count,
+               CASE WHEN :events > 0 THEN o::bigint * :events END AS first_event,
+               CASE WHEN :events > 0 THEN LEAST(:events, :total_events - o::bigint * :events)::int END AS n_events
+        FROM generate_series(:start, :stop - 1) AS o
+    )
+"""
+
+_PLAN_BY_FILES = """
+    plan AS MATERIALIZED (
+        SELECT o AS ordinal, :next_input + (o - :start) * :per_job AS input_first,
+               LEAST(:per_job, :n_files - (:next_input + (o - :start) * :per_job)) AS input_count,
+               NULL::bigint AS first_event, NULL::int AS n_events
+        FROM generate_series(:start, :stop - 1) AS o
+    )
+"""
+
+_PLAN_BY_BYTES = """
+    RECURSIVE g (ordinal, first, last) AS (
+        SELECT CAST(:start AS int), CAST(:next_input AS int), (
+            SELECT COALESCE(max(x.ord), :next_input) FROM stream_file x JOIN stream_file h ON h.ord = :next_input
+            WHERE x.ord >= h.ord AND x.ord < h.ord + :max_files AND x.cum_bytes - h.cum_bytes + h.bytes <= :limit)
+        WHERE :next_input < :n_files
+      UNION ALL
+        SELECT g.ordinal + 1, g.last + 1, (
+            SELECT COALESCE(max(x.ord), g.last + 1) FROM stream_file x JOIN stream_file h ON h.ord = g.last + 1
+            WHERE x.ord >= h.ord AND x.ord < h.ord + :max_files AND x.cum_bytes - h.cum_bytes + h.bytes <= :limit)
+        FROM g WHERE g.last + 1 < :n_files AND g.ordinal + 1 < :stop
+    ), plan AS MATERIALIZED (
+        SELECT ordinal, first AS input_first, last - first + 1 AS input_count,
+               NULL::bigint AS first_event, NULL::int AS n_events
+        FROM g
+    )
+"""
+
+_PLAN_BY_EVENTS = """
+    plan AS MATERIALIZED (
+        SELECT o AS ordinal, lo.ord AS input_first, hi.ord - lo.ord + 1 AS input_count,
+               o::bigint * :events AS first_event,
+               LEAST(:events, :total_events - o::bigint * :events)::int AS n_events
+        FROM generate_series(:start, :stop - 1) AS o
+        CROSS JOIN LATERAL (
+            SELECT ord FROM stream_file WHERE cum_events > o::bigint * :events ORDER BY cum_events, ord LIMIT 1) lo
+        CROSS JOIN LATERAL (
+            SELECT ord FROM stream_file WHERE cum_events >= LEAST((o::bigint + 1) * :events, :total_events)
+            ORDER BY cum_events, ord LIMIT 1) hi
+    )
+"""
+
+_STREAM_FILE = """
+    CREATE TEMPORARY TABLE stream_file ON COMMIT DROP AS
+    SELECT i.first_ordinal + f.ordinal AS ord, f.bytes, COALESCE(f.events, 0) AS events,
+           sum(f.bytes) OVER w AS cum_bytes, sum(COALESCE(f.events, 0)) OVER w AS cum_events
+    FROM task_input i JOIN dataset_file f ON f.dataset_id = i.dataset_id
+    WHERE i.task_id = :task AND i.stream = :stream
+    WINDOW w AS (ORDER BY i.first_ordinal + f.ordinal)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What one chunk of an expansion made: jobs, and where the next chunk begins."""
+
+    jobs: int
+    next_ordinal: int
+    next_input: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What every chunk of a task needs to know."""
+
+    task_id: int
+    needs_id: int
+    cores: int
+    bunch_size: int
+    start: int
+    next_input: int
+
+
+def _run(connection: Connection, plan: Plan, with_plan: str, **values: object) -> Chunk:
+    row = connection.execute(
+        text(f"WITH {with_plan}, {_COMMON}"),  # the parts are constants of this file
+        {
+            "task": plan.task_id,
+            "needs": plan.needs_id,
+            "cores": plan.cores,
+            "bunch_size": plan.bunch_size,
+            "start": plan.start,
+            **values,
+        },
+    ).one()
+    if not row.jobs:
+        return Chunk(0, plan.start, plan.next_input)
+    connection.execute(
+        text("UPDATE production_task SET next_ordinal = :ordinal, next_input = :input WHERE id = :task"),
+        {"ordinal": row.last + 1, "input": row.next_input, "task": plan.task_id},
+    )
+    return Chunk(row.jobs, row.last + 1, row.next_input)
+
+
+def expand_without_input(
+    connection: Connection, plan: Plan, *, stop: int, events: int | None, total_events: int | None
+) -> Chunk:
+    """Make jobs `plan.start` to `stop` - 1 of a task without input; `events` per job, the last one takes the rest."""
+    total = total_events if total_events is not None else (events or 0) * stop
+    return _run(connection, plan, _PLAN_WITHOUT_INPUT, stop=stop, events=events or 0, total_events=total)
+
+
+def expand_by_files(connection: Connection, plan: Plan, *, per_job: int, n_files: int, max_jobs: int) -> Chunk:
+    """Make at most `max_jobs` jobs of `per_job` consecutive files each; the last one takes what is left."""
+    left = -(-(n_files - plan.next_input) // per_job)
+    return _run(
+        connection,
+        plan,
+        _PLAN_BY_FILES,
+        stop=plan.start + min(left, max_jobs),
+        per_job=per_job,
+        n_files=n_files,
+        next_input=plan.next_input,
+    )
+
+
+def expand_by_bytes(
+    connection: Connection, plan: Plan, *, stream: int, limit: int, max_files: int, n_files: int, max_jobs: int
+) -> Chunk:
+    """Fill jobs with consecutive files up to `limit` bytes and `max_files` files; a larger file gets a job alone."""
+    _make_stream_file(connection, plan.task_id, stream)
+    return _run(
+        connection,
+        plan,
+        _PLAN_BY_BYTES,
+        stop=plan.start + max_jobs,
+        limit=limit,
+        max_files=max_files,
+        n_files=n_files,
+        next_input=plan.next_input,
+    )
+
+
+def expand_by_events(
+    connection: Connection, plan: Plan, *, stream: int, events: int, total_events: int, max_jobs: int
+) -> Chunk:
+    """Give each job `events` consecutive events and the files that hold them (neighbours may share a file)."""
+    _make_stream_file(connection, plan.task_id, stream)
+    left = -(-total_events // events) - plan.start
+    return _run(
+        connection,
+        plan,
+        _PLAN_BY_EVENTS,
+        stop=plan.start + min(left, max_jobs),
+        events=events,
+        total_events=total_events,
+    )
+
+
+def _make_stream_file(connection: Connection, task_id: int, stream: int) -> None:
+    connection.execute(text(_STREAM_FILE), {"task": task_id, "stream": stream})
+    connection.execute(text("CREATE UNIQUE INDEX ON stream_file (ord)"))
+    connection.execute(text("CREATE INDEX ON stream_file (cum_events, ord)"))
+    connection.execute(text("ANALYZE stream_file"))
+
+
+@dataclass(frozen=True, slots=True)
+class StreamTotals:
+    """How much a task's primary input stream holds; `unknown_events` counts files whose events nobody told."""
+
+    stream: int
+    n_files: int
+    bytes: int
+    events: int
+    unknown_events: int
+
+
+def stream_totals(connection: Connection, task_id: int, stream: int) -> StreamTotals:
+    """Sum up one numbered input stream."""
+    row = connection.execute(
+        text("""
+            SELECT count(*) AS n, COALESCE(sum(f.bytes), 0) AS bytes, COALESCE(sum(f.events), 0) AS events,
+                   count(*) FILTER (WHERE f.events IS NULL) AS unknown
+            FROM task_input i JOIN dataset_file f ON f.dataset_id = i.dataset_id
+            WHERE i.task_id = :task AND i.stream = :stream
+        """),
+        {"task": task_id, "stream": stream},
+    ).one()
+    return StreamTotals(stream, row.n, int(row.bytes), int(row.events), row.unknown)
+
+
+def number_inputs(connection: Connection, task_id: int) -> None:
+    """Give each dataset of each stream its first ordinal: one numbering per stream, over several datasets."""
+    connection.execute(
+        text("""
+            UPDATE task_input t SET first_ordinal = s.first, n_files = s.n
+            FROM (
+                SELECT i.stream, i.place, d.n_files AS n,
+                       COALESCE(sum(d.n_files) OVER (PARTITION BY i.stream ORDER BY i.place
+                                ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS first
+                FROM task_input i JOIN dataset d ON d.id = i.dataset_id WHERE i.task_id = :task
+            ) s
+            WHERE t.task_id = :task AND t.stream = s.stream AND t.place = s.place
+        """),
+        {"task": task_id},
+    )
+
+
+def snapshot_own_dataset(connection: Connection, dataset_id: int) -> int:
+    """Number the files of a closed dataset of ours by the ordinal of the jobs that made them; returns how many."""
+    connection.execute(text("DELETE FROM dataset_file WHERE dataset_id = :d"), {"d": dataset_id})
+    made = connection.execute(
+        text("""
+            INSERT INTO dataset_file (dataset_id, ordinal, scope, lfn, guid, bytes, adler32, events)
+            SELECT :d, row_number() OVER (ORDER BY j.ordinal, o.place) - 1, o.scope, o.lfn, o.guid, o.bytes,
+                   o.adler32, COALESCE(o.events, j.n_events)
+            FROM job_output o JOIN job j ON j.id = o.job_id
+            WHERE o.dataset_id = :d AND o.state = 'attached'
+        """),
+        {"d": dataset_id},
+    ).rowcount
+    connection.execute(
+        text("""
+            UPDATE dataset SET n_files = :n, bytes = (
+                SELECT COALESCE(sum(bytes), 0) FROM dataset_file WHERE dataset_id = :d)
+            WHERE id = :d
+        """),
+        {"d": dataset_id, "n": made},
+    )
+    return made
+
+
+def set_own_parameters(connection: Connection, task_id: int, parameters: list[str], offsets: list[int]) -> list[int]:
+    """Give each job of an implicit task its own parameters and priority offset, by ordinal; returns the ids in order."""
+    rows = connection.execute(
+        text("""
+            UPDATE job j SET parameters = u.parameters, priority_offset = NULLIF(u.priority, 0)
+            FROM unnest(CAST(:parameters AS text[]), CAST(:offsets AS int[])) WITH ORDINALITY AS u (parameters, priority, n)
+            WHERE j.task_id = :task AND j.ordinal = u.n - 1
+            RETURNING j.ordinal, j.id
+        """),
+        {"task": task_id, "parameters": parameters, "offsets": offsets},
+    ).all()
+    return [row.id for row in sorted(rows, key=lambda row: row.ordinal)]

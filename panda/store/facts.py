@@ -1,0 +1,153 @@
+"""What brokerage looks at, read in one snapshot: sites with their queues of jobs, clouds, remaining work."""
+
+from sqlalchemy import Connection, RowMapping, text
+
+from panda.brokerage.snapshot import (
+    CloudFacts,
+    JobCount,
+    Needs,
+    ProcessGroup,
+    Release,
+    SiteFacts,
+    process_group,
+)
+
+_SITES = """
+    SELECT s.*, st.space_gb - st.used_gb AS free_gb, r.releases, p.pilots, p.running_nodes,
+           (SELECT count(*) FROM in_hand h WHERE h.site_id = s.id AND h.since > now() - make_interval(secs => :refill))
+               AS started_recently
+    FROM site s
+    LEFT JOIN storage st ON st.rse = s.rse
+    LEFT JOIN LATERAL (
+        SELECT array_agg(ARRAY[release, architecture]) AS releases FROM site_release WHERE site_id = s.id) r ON true
+    LEFT JOIN LATERAL (
+        SELECT count(*) FILTER (WHERE GREATEST(last_get_job, last_update_job) > now() - make_interval(hours => :hours))
+                   AS pilots,
+               count(*) FILTER (WHERE last_update_job > now() - make_interval(hours => :hours)) AS running_nodes
+        FROM pilot_activity WHERE site_id = s.id) p ON true
+    ORDER BY s.id
+"""
+
+# Per site, kind of work and priority: bunches speak for the jobs no pilot has, `in_hand` for the others.
+_COUNTS = """
+    SELECT u.site_id, u.processing_type, u.priority, u.state, sum(u.n) AS n FROM (
+        SELECT b.site_id, t.processing_type, t.priority, b.state::text AS state, count(j.id) AS n
+        FROM bunch b JOIN production_task t ON t.id = b.task_id JOIN job j ON j.bunch_id = b.id AND j.status IS NULL
+        WHERE b.open AND b.site_id IS NOT NULL GROUP BY b.site_id, t.processing_type, t.priority, b.state
+      UNION ALL
+        SELECT h.site_id, t.processing_type, t.priority, 'running', count(*)
+        FROM in_hand h JOIN job j ON j.id = h.job_id JOIN production_task t ON t.id = j.task_id
+        GROUP BY h.site_id, t.processing_type, t.priority
+    ) u GROUP BY u.site_id, u.processing_type, u.priority, u.state
+"""
+
+
+def sites(connection: Connection, *, pilot_window_hours: float, refill_s: float) -> list[SiteFacts]:
+    """Which sites are there, and what waits and runs at each?"""
+    counts = _job_counts(connection)
+    values = {"hours": int(pilot_window_hours), "refill": 2 * refill_s}
+    rows = connection.execute(text(_SITES), values).mappings()
+    return [_site(row, tuple(counts.get(row["id"], ()))) for row in rows]
+
+
+def _site(row: RowMapping, counts: tuple[JobCount, ...]) -> SiteFacts:
+    return SiteFacts(
+        id=row["id"],
+        name=row["name"],
+        cloud=row["cloud"],
+        tier=row["tier"],
+        status=row["status"],
+        vos=frozenset(row["vos"]) or None,
+        labels=frozenset(row["labels"]),
+        releases=frozenset(Release(*one) for one in row["releases"] or ()),
+        memory_mb=row["memory_mb"],
+        disk_mb=row["disk_mb"],
+        cores=row["cores"],
+        max_time_s=row["max_time_s"],
+        corepower=row["corepower"],
+        free_space_gb=row["free_gb"],
+        pilots=row["pilots"],
+        running_nodes=row["running_nodes"],
+        started_recently=row["started_recently"],
+        rses=(row["rse"],),
+        counts=counts,
+    )
+
+
+def _job_counts(connection: Connection) -> dict[int, list[JobCount]]:
+    sums: dict[tuple[int, ProcessGroup, int], dict[str, int]] = {}
+    for row in connection.execute(text(_COUNTS)):
+        states = sums.setdefault((row.site_id, process_group(row.processing_type), row.priority), {})
+        states[row.state] = states.get(row.state, 0) + int(row.n)
+    found: dict[int, list[JobCount]] = {}
+    for (site_id, group, priority), states in sorted(sums.items()):
+        known = {name: states.get(name, 0) for name in ("assigned", "activated", "running")}
+        found.setdefault(site_id, []).append(JobCount(group, priority, **known))
+    return found
+
+
+def clouds(connection: Connection, facts: list[SiteFacts]) -> list[CloudFacts]:
+    """Which clouds are there, with their T1's space and the pilots of their sites?"""
+    by_name = {site.name: site for site in facts}
+    found = []
+    for row in connection.execute(text("SELECT * FROM cloud ORDER BY name")).mappings():
+        tier1 = by_name.get(row["tier1"])
+        members = [site for site in facts if site.cloud == row["name"]]
+        served = [site.vos for site in members]
+        found.append(
+            CloudFacts(
+                name=row["name"],
+                status=row["status"],
+                validation=row["validation"],
+                fasttrack=row["fasttrack"],
+                mcshare=row["mcshare"],
+                weight=row["weight"],
+                tier1_site_id=tier1.id if tier1 else None,
+                tier1_site=row["tier1"],
+                tier1_rses=tier1.rses if tier1 else (),
+                free_space_gb=tier1.free_space_gb if tier1 else None,
+                transtimelo_days=row["transfer_time_low_days"],
+                transtimehi_days=row["transfer_time_high_days"],
+                pilots=sum(site.pilots for site in members),
+                vos=None if any(one is None for one in served) else frozenset().union(*(one or () for one in served)),
+            )
+        )
+    return found
+
+
+def needs_of_task(task: RowMapping) -> Needs:
+    """Give what each job of a task asks for, in the words of brokerage."""
+    return Needs(
+        label=task["label"],
+        vo=task["vo"],
+        processing_type=task["processing_type"],
+        release=task["release"],
+        architecture=task["architecture"],
+        memory_mb=task["memory_mb"],
+        disk_mb=task["disk_mb"],
+        cores=task["cores"],
+        base_wall_s=task["wall_s"],
+        work_hs23_s=task["work_hs23_s"],
+    )
+
+
+def needs_of_class(row: RowMapping) -> Needs:
+    """Give what the jobs of a requirement class ask for."""
+    return needs_of_task(row)
+
+
+def other_tasks(connection: Connection, task_id: int) -> list[RowMapping]:
+    """Which other live tasks have a cloud, and how much of their work is left?"""
+    return list(
+        connection.execute(
+            text("""
+                SELECT t.id, t.cloud, t.priority, t.processing_type,
+                       t.exp_remaining_work * CASE WHEN t.next_ordinal > 0 THEN GREATEST(0, 1 - (
+                           SELECT COALESCE(sum(c.n), 0) FROM job_count c
+                           WHERE c.task_id = t.id AND c.status = 'finished') / t.next_ordinal) ELSE 1 END AS work
+                FROM production_task t
+                WHERE t.cloud IS NOT NULL AND t.id <> :task AND t.stage IN ('registered', 'assigned', 'running')
+            """),
+            {"task": task_id},
+        ).mappings()
+    )

@@ -1,0 +1,1 @@
+"""Migrations of PanDA's and the DDM's tables."""
