@@ -209,12 +209,6 @@ class Settings(BaseSettings):
         default=None,
         description="postgresql+asyncpg:// address of Prefect's tables; unset = embedded.",
     )
-    embedded_port: int = Field(
-        default=0,
-        ge=0,
-        le=65_535,
-        description="Port of the embedded PostgreSQL on 127.0.0.1; 0 = a free one.",
-    )
     host: str = Field(
         default="127.0.0.1", description="Address to listen on; only loopback while no identity is set up."
     )

@@ -44,3 +44,10 @@ def engine(database: str) -> Iterator[Engine]:
     made = create_engine(database)
     yield made
     made.dispose()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep tests that start every process, and those with a Prefect server, one after another: there are two cores."""
+    for item in items:
+        if item.get_closest_marker("e2e") is not None or "tests/flows/" in item.path.as_posix():
+            item.add_marker(pytest.mark.xdist_group("every-process"))

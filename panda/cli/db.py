@@ -1,10 +1,17 @@
 """Owns `panda db`: the migrations of all tables of this system, PanDA's, the DDM's and ProdDB's."""
 
+import tempfile
+from pathlib import Path
+from typing import Annotated, cast, get_args
+
 import typer
 
 from panda import wiring
+from panda.embedded import EmbeddedCluster
+from panda.errors import BadRequest
 from panda.proddb import engine as proddb_engine
 from panda.settings import load
+from panda.store import engine as store_engine
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Apply or check the migrations of the tables.")
 
@@ -31,3 +38,22 @@ def check() -> None:
     proddb_engine.check(production)
     production.dispose()
     typer.echo("The tables of PanDA, the DDM and ProdDB are those of this program.")
+
+
+@app.command()
+def migration(name: str, *, branch: Annotated[str, typer.Option(help="panda or ddm.")] = "panda") -> None:
+    """Write a migration: what has to change in tables made by the present migrations to be those of the code."""
+    if not name or branch not in get_args(store_engine.Branch):
+        raise BadRequest(
+            "A migration needs a NAME and a BRANCH.", "As in: make migration NAME='jobs have colours' BRANCH=panda"
+        )
+    known = cast("store_engine.Branch", branch)
+    with tempfile.TemporaryDirectory(prefix="pg-") as folder:
+        cluster = EmbeddedCluster(Path(folder), durable=False, databases=("panda",))
+        try:
+            engine = store_engine.make_engine(cluster.start().url())
+            store_engine.upgrade(engine, known, wiring.METADATA[known])
+            store_engine.make_migration(engine, known, wiring.METADATA[known], name)
+            engine.dispose()
+        finally:
+            cluster.stop()

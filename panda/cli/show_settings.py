@@ -1,23 +1,29 @@
-"""Owns `panda settings`: the effective tree, so that nobody has to guess what a process sees."""
+"""Owns `panda settings`: the effective tree, so that nobody has to guess what a process sees, and its page."""
 
-from collections.abc import Iterator
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from typing import Annotated, cast
 
 import typer
 from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.table import Table
 
-from panda.settings import load, unknown_variables, variable_name
+from panda.settings import Settings, load, unknown_variables, variable_name
 
 app = typer.Typer(add_completion=False)
 
 
 @app.command()
 def settings(
-    *, changed: Annotated[bool, typer.Option(help="Show only what differs from its default.")] = False
+    *,
+    changed: Annotated[bool, typer.Option(help="Show only what differs from its default.")] = False,
+    markdown: Annotated[bool, typer.Option(help="Print the page of the documentation: defaults and ranges.")] = False,
 ) -> None:
     """Show every setting: its variable, its value and its meaning."""
+    if markdown:
+        print(settings_page(), end="")
+        return
     table = Table("variable", "value", "meaning", highlight=False)
     for variable, value, default, meaning in _rows(load()):
         if value != default or not changed:
@@ -26,6 +32,41 @@ def settings(
     console.print(table)
     for name, nearest in unknown_variables().items():
         console.print(f"{name} is no setting" + (f"; did you mean {nearest}?" if nearest else "."), style="yellow")
+
+
+def settings_page() -> str:
+    """The reference page of all settings in Markdown, made from the code alone."""
+    lines = [
+        "# Settings",
+        "",
+        "Made by `make docs` from `panda/settings.py`; `panda settings` shows the effective values.",
+        "",
+    ]
+    top = {name: field for name, field in Settings.model_fields.items() if not _is_group(field)}
+    lines += ["## General", "", *_section(top), ""]
+    for name, field in Settings.model_fields.items():
+        if _is_group(field) and isinstance(field.annotation, type):
+            group = cast("type[BaseModel]", field.annotation)
+            lines += [f"## {name.capitalize()}", "", group.__doc__ or "", "", *_section(group.model_fields, name), ""]
+    return "\n".join(lines)
+
+
+def _is_group(field: FieldInfo) -> bool:
+    return isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+
+
+def _section(fields: Mapping[str, FieldInfo], *path: str) -> Iterator[str]:
+    yield "| variable | default | range | meaning |"
+    yield "|---|---|---|---|"
+    for name, field in fields.items():
+        limits = (
+            f"{_SIGNS[key]} {getattr(rule, key)}" for rule in field.metadata for key in _SIGNS if hasattr(rule, key)
+        )
+        default = "" if field.default is None else f"`{field.default}`"
+        yield f"| `{variable_name(*path, name)}` | {default} | {', '.join(limits)} | {field.description} |"
+
+
+_SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 
 
 def _rows(group: BaseModel, *path: str) -> Iterator[tuple[str, object, object, str]]:

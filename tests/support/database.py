@@ -5,9 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg2
-from sqlalchemy import create_engine
 
+from panda import wiring
 from panda.embedded import USER, Address, EmbeddedCluster
+from panda.proddb import engine as proddb_engine
+from panda.settings import load
+from panda.store.engine import MIGRATIONS
 
 TEMPLATE = "panda_template"
 
@@ -23,12 +26,20 @@ def running_cluster(folder: Path) -> Iterator[Address]:
 
 
 def build_template(address: Address) -> None:
-    """Give the template all tables; it must have no connection left when it is cloned."""
-    from panda.store.schema import metadata
-
-    engine = create_engine(address.url(TEMPLATE))
-    metadata.create_all(engine)
-    engine.dispose()
+    """Give the template all tables by the migrations; it must have no connection left when it is cloned."""
+    settings = load(database_url=address.url(TEMPLATE))
+    ctx = wiring.connect(settings, check=False)
+    if any((MIGRATIONS / "versions" / "panda").glob("*.py")):
+        wiring.upgrade_schema(ctx)
+    else:
+        with ctx.engine.begin() as connection:
+            connection.exec_driver_sql("CREATE SCHEMA IF NOT EXISTS ddm")
+            for metadata in wiring.METADATA.values():
+                metadata.create_all(connection)
+    ctx.close()
+    production = proddb_engine.connect(settings)
+    proddb_engine.upgrade(production)
+    production.dispose()
 
 
 def run_as_administrator(address: Address, statement: str) -> None:
