@@ -45,7 +45,7 @@ def tasks(connection: Connection, wanted: TaskFilter, limit: int | None, offset:
     """Read the tasks that a filter lets through, the newest first."""
     values = {
         "ids": None if wanted.ids is None else list(wanted.ids),
-        "name": None if wanted.name is None else _like(wanted.name),
+        "name": None if wanted.name is None else like(wanted.name),
         "stages": None if wanted.stages is None else list(wanted.stages),
         "owner": wanted.owner,
         "campaign": wanted.campaign,
@@ -58,7 +58,7 @@ def tasks(connection: Connection, wanted: TaskFilter, limit: int | None, offset:
     return list(connection.execute(text(_TASKS + _TASK_FILTER), values).mappings())
 
 
-def _like(pattern: str) -> str:
+def like(pattern: str) -> str:
     r"""Make `*` the only wildcard of a LIKE pattern."""
     escaped = pattern.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
     return escaped.replace("*", "%")
