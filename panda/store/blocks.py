@@ -148,7 +148,7 @@ _STATE = text("""
     UPDATE block SET state = CASE WHEN transfer_id = ANY(:complete) THEN 'complete' ELSE 'stuck' END,
            since = now(),
            error = CASE WHEN transfer_id = ANY(:complete) THEN NULL ELSE COALESCE(:error, error) END
-    WHERE id IN (SELECT id FROM block WHERE transfer_id = ANY(:transfers) AND state IN ('requested', 'stuck', 'complete')
+    WHERE id IN (SELECT id FROM block WHERE transfer_id = ANY(:transfers) AND state IN ('requested', 'stuck')
                  ORDER BY id FOR UPDATE)
       AND (state = 'requested' OR (state = 'stuck' AND transfer_id = ANY(:complete)))
     RETURNING id, kind
@@ -235,4 +235,21 @@ def cancel_unused(connection: Connection, task_id: int) -> list[RowMapping]:
             """),
             {"task": task_id},
         ).mappings()
+    )
+
+
+def read_cursor(connection: Connection, name: str) -> int:
+    """How far has a feed been read?"""
+    query = text("SELECT seq FROM feed_cursor WHERE name = :name")
+    return connection.execute(query, {"name": name}).scalar_one_or_none() or 0
+
+
+def move_cursor(connection: Connection, name: str, seq: int) -> None:
+    """Note how far a feed was read; a slower reader never takes it back."""
+    connection.execute(
+        text("""
+            INSERT INTO feed_cursor (name, seq) VALUES (:name, :seq)
+            ON CONFLICT (name) DO UPDATE SET seq = GREATEST(feed_cursor.seq, excluded.seq), at = now()
+        """),
+        {"name": name, "seq": seq},
     )

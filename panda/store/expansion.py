@@ -4,9 +4,12 @@ A chunk is one transaction: it inserts bunches, their jobs and one event per bun
 `next_input`, so that a crash loses nothing and doubles nothing.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, RowMapping, insert, text
+
+from panda.store.schema import dataset_file
 
 _COMMON = """
     b AS (
@@ -257,14 +260,49 @@ def snapshot_own_dataset(connection: Connection, dataset_id: int) -> int:
 
 
 def set_own_parameters(connection: Connection, task_id: int, parameters: list[str], offsets: list[int]) -> list[int]:
-    """Give each job of an implicit task its own parameters and priority offset, by ordinal; returns the ids in order."""
+    """Give each job of an implicit task its own parameters and priority offset, by ordinal; returns the ids."""
     rows = connection.execute(
         text("""
             UPDATE job j SET parameters = u.parameters, priority_offset = NULLIF(u.priority, 0)
-            FROM unnest(CAST(:parameters AS text[]), CAST(:offsets AS int[])) WITH ORDINALITY AS u (parameters, priority, n)
+            FROM unnest(CAST(:parameters AS text[]), CAST(:offsets AS int[])) WITH ORDINALITY
+                AS u (parameters, priority, n)
             WHERE j.task_id = :task AND j.ordinal = u.n - 1
             RETURNING j.ordinal, j.id
         """),
         {"task": task_id, "parameters": parameters, "offsets": offsets},
     ).all()
     return [row.id for row in sorted(rows, key=lambda row: row.ordinal)]
+
+
+def has_contents(connection: Connection, dataset_id: int) -> bool:
+    """Tell whether the contents of a dataset were numbered before."""
+    found = text("SELECT EXISTS (SELECT 1 FROM dataset_file WHERE dataset_id = :d)")
+    return bool(connection.scalar(found, {"d": dataset_id}))
+
+
+def set_input_dataset(connection: Connection, row: RowMapping, dataset_id: int) -> None:
+    """Say which numbered dataset stands at one place of a stream."""
+    connection.execute(
+        text("UPDATE task_input SET dataset_id = :d WHERE task_id = :t AND stream = :s AND place = :p"),
+        {"d": dataset_id, "t": row["task_id"], "s": row["stream"], "p": row["place"]},
+    )
+
+
+def add_files(connection: Connection, dataset_id: int, start: int, files: Sequence[Mapping[str, object]]) -> None:
+    """Append files (scope, lfn, guid, bytes, adler32, events) to a dataset's numbered contents."""
+    connection.execute(
+        insert(dataset_file),
+        [{"dataset_id": dataset_id, "ordinal": start + place, **one} for place, one in enumerate(files)],
+    )
+
+
+def sum_dataset(connection: Connection, dataset_id: int) -> None:
+    """Write a dataset's number of files and bytes from its numbered contents."""
+    connection.execute(
+        text("""
+            UPDATE dataset d SET n_files = s.n, bytes = s.bytes FROM (
+                SELECT count(*) AS n, COALESCE(sum(bytes), 0) AS bytes FROM dataset_file WHERE dataset_id = :d) s
+            WHERE d.id = :d
+        """),
+        {"d": dataset_id},
+    )

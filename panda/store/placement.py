@@ -149,3 +149,9 @@ def add_decision(
     }
     number: int = connection.execute(statement, values).scalar_one()
     return number
+
+
+def jobs_without_pilot(connection: Connection, bunch_id: int) -> list[int]:
+    """Which jobs of a bunch has no pilot got yet?"""
+    query = text("SELECT id FROM job WHERE bunch_id = :bunch AND status IS NULL ORDER BY id")
+    return list(connection.execute(query, {"bunch": bunch_id}).scalars())

@@ -1,0 +1,185 @@
+"""Expansion: inputs are numbered, then jobs and bunches are made in chunks, each one transaction (domain.md 2.7)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from sqlalchemy import Connection, RowMapping
+
+from panda.ddm.port import Did, FileInfo
+from panda.domain.names import scope_of
+from panda.domain.states import TaskStage
+from panda.services.context import Context
+from panda.services.story import Lease, fenced
+from panda.store import expansion, work
+from panda.store.expansion import Chunk, Plan
+
+COPY_CHUNK = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Expanded:
+    """How many jobs this call made, and what the task waits for if it cannot be expanded yet."""
+
+    jobs: int
+    waits_for: str | None = None
+    failed: str | None = None
+
+
+def expand(ctx: Context, lease: Lease) -> Expanded:
+    """Make all jobs of an assigned task; a crash between chunks loses nothing, a second call makes nothing twice."""
+    with ctx.engine.begin() as connection:
+        task = work.task_row(connection, lease.task_id)
+    if task["stage"] != TaskStage.ASSIGNED:
+        return Expanded(0)
+    waiting = _number_inputs(ctx, lease)
+    if waiting is not None:
+        return Expanded(0, waits_for=waiting)
+    made = 0
+    while not task["expanded"]:
+        with fenced(ctx, lease) as connection:
+            task = work.task_row(connection, lease.task_id)
+            problem, chunk = _next_chunk(ctx, connection, task)
+            if problem is not None:
+                work.set_stage(connection, lease.task_id, TaskStage.FAILED, error=problem)
+                return Expanded(made, failed=problem)
+            made += chunk.jobs
+            if chunk.jobs == 0:
+                work.update_task(connection, lease.task_id, expanded=True)
+                break
+    with fenced(ctx, lease) as connection:
+        work.set_stage(connection, lease.task_id, TaskStage.RUNNING)
+    return Expanded(made)
+
+
+def _number_inputs(ctx: Context, lease: Lease) -> str | None:
+    """Take the contents of every input dataset once and number them; says what is missing, or None."""
+    with ctx.engine.begin() as connection:
+        inputs = work.inputs_of(connection, lease.task_id)
+    for row in inputs:
+        if row["dataset_id"] is None:
+            problem = _take_contents(ctx, lease, row)
+            if problem is not None:
+                return problem
+    with fenced(ctx, lease) as connection:
+        expansion.number_inputs(connection, lease.task_id)
+    return None
+
+
+def _take_contents(ctx: Context, lease: Lease, row: RowMapping) -> str | None:
+    with fenced(ctx, lease) as connection:
+        known = work.dataset_by_name(connection, row["dataset"])
+        if known is not None and known["kind"] in {"output", "log"}:
+            if known["state"] == "open":
+                return f"AwaitingInput: dataset {row['dataset']} of task {known['task_id']} is not closed yet"
+            if not expansion.has_contents(connection, known["id"]):
+                expansion.snapshot_own_dataset(connection, known["id"])
+            expansion.set_input_dataset(connection, row, known["id"])
+            return None
+        if known is None:
+            info = ctx.ddm.dataset(Did(scope_of(row["dataset"]), row["dataset"]))
+            if info is None:
+                return f"AwaitingInput: dataset {row['dataset']} is not in the catalogue (any more)"
+            number = work.insert_dataset(connection, row["dataset"], "input", None)
+            _copy_contents(connection, number, _files(ctx, info.did))
+        else:
+            number = known["id"]
+        expansion.set_input_dataset(connection, row, number)
+    return None
+
+
+def _files(ctx: Context, did: Did) -> Iterator[FileInfo]:
+    for part in ctx.ddm.expand(did):
+        yield from ctx.ddm.files(part)
+
+
+def _copy_contents(connection: Connection, dataset_id: int, files: Iterator[FileInfo]) -> None:
+    start = 0
+    while chunk := list(islice(files, COPY_CHUNK)):
+        expansion.add_files(connection, dataset_id, start, [_row(one) for one in chunk])
+        start += len(chunk)
+    expansion.sum_dataset(connection, dataset_id)
+
+
+def _row(one: FileInfo) -> dict[str, object]:
+    return {
+        "scope": one.did.scope,
+        "lfn": one.did.name,
+        "guid": one.guid,
+        "bytes": one.bytes,
+        "adler32": one.adler32,
+        "events": one.events,
+    }
+
+
+def _next_chunk(ctx: Context, connection: Connection, task: RowMapping) -> tuple[str | None, Chunk]:
+    """Make the next chunk by the first rule that is set: events, files, bytes per job, then the number of jobs."""
+    limits = ctx.settings.expansion
+    start = task["next_ordinal"]
+    plan = Plan(task["id"], task["needs_id"], task["cores"], task["bunch_size"], start, task["next_input"])
+    nothing = Chunk(0, start, task["next_input"])
+    primary = [row for row in work.inputs_of(connection, task["id"]) if row["role"] == "primary"]
+    most = limits.max_jobs_per_task
+    if start >= most:
+        return f"the task has more than {most} jobs; split it, or raise PANDA_EXPANSION__MAX_JOBS_PER_TASK", nothing
+    if not primary:
+        stop = _jobs_without_input(task)
+        if start >= stop:
+            return None, nothing
+        return None, expansion.expand_without_input(
+            connection,
+            plan,
+            stop=min(stop, start + limits.chunk_jobs),
+            events=task["events_per_job"],
+            total_events=task["n_events"],
+        )
+    return _chunk_with_input(ctx, connection, task, plan, primary[0]["stream"])
+
+
+def _jobs_without_input(task: RowMapping) -> int:
+    if task["n_events"] and task["events_per_job"]:
+        return -(-int(task["n_events"]) // int(task["events_per_job"]))
+    return int(task["n_jobs"] or 0)
+
+
+def _chunk_with_input(
+    ctx: Context, connection: Connection, task: RowMapping, plan: Plan, stream: int
+) -> tuple[str | None, Chunk]:
+    limits = ctx.settings.expansion
+    totals = expansion.stream_totals(connection, task["id"], stream)
+    nothing = Chunk(0, plan.start, plan.next_input)
+    if totals.n_files == 0:
+        return "the input datasets are empty", nothing
+    if task["events_per_job"]:
+        if totals.unknown_events:
+            return f"{totals.unknown_events} input files do not say their number of events; use files_per_job", nothing
+        total = min(totals.events, task["n_events"] or totals.events)
+        if plan.start * task["events_per_job"] >= total:
+            return None, nothing
+        return None, expansion.expand_by_events(
+            connection,
+            plan,
+            stream=stream,
+            events=task["events_per_job"],
+            total_events=total,
+            max_jobs=limits.chunk_jobs,
+        )
+    if plan.next_input >= totals.n_files:
+        return None, nothing
+    per_job = task["files_per_job"]
+    if per_job is None and task["bytes_per_job"] is None and task["n_jobs"]:
+        per_job = -(-totals.n_files // int(task["n_jobs"]))
+    if per_job is not None:
+        per_job = min(per_job, limits.max_files_per_job)
+        return None, expansion.expand_by_files(
+            connection, plan, per_job=per_job, n_files=totals.n_files, max_jobs=limits.chunk_jobs
+        )
+    return None, expansion.expand_by_bytes(
+        connection,
+        plan,
+        stream=stream,
+        limit=task["bytes_per_job"] or limits.max_input_mb_per_job * 1_000_000,
+        max_files=limits.max_files_per_job,
+        n_files=totals.n_files,
+        max_jobs=limits.chunk_jobs,
+    )

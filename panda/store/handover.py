@@ -1,0 +1,44 @@
+"""Jobs in pilots' hands: the row a pilot's job is made from, commands, and giving back."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, RowMapping, text
+
+_JOBS = text("""
+    SELECT j.id, j.task_id, j.ordinal, j.attempt, j.lease, j.first_event, j.n_events, j.parameters AS own_parameters,
+           t.name, t.cloud, t.label, t.vo, t.owner, t.working_group, t.processing_type, t.transformation, t.parameters,
+           t.release, t.architecture, t.cores, t.memory_mb, t.disk_mb, t.work_hs23_s, t.wall_s, t.outputs, t.seed,
+           t.priority + COALESCE(j.priority_offset, 0) AS priority,
+           CASE WHEN t.events_per_job IS NOT NULL AND j.input_first > 0 THEN j.first_event - (
+               SELECT COALESCE(sum(f.events), 0) FROM task_input i JOIN dataset_file f ON f.dataset_id = i.dataset_id
+               WHERE i.task_id = j.task_id AND i.role = 'primary' AND i.first_ordinal + f.ordinal < j.input_first)
+           ELSE CASE WHEN t.events_per_job IS NOT NULL AND j.input_first = 0 THEN j.first_event END END AS skip_events
+    FROM job j JOIN production_task t ON t.id = j.task_id
+    WHERE j.id = ANY(:jobs) ORDER BY j.id
+""")
+
+
+def jobs_in_hand(connection: Connection, jobs: Sequence[int]) -> list[RowMapping]:
+    """What does a pilot need to know of these jobs (their task's common part and their own numbers)?"""
+    return list(connection.execute(_JOBS, {"jobs": list(jobs)}).mappings())
+
+
+def give_back(connection: Connection, job_id: int) -> None:
+    """Note that no pilot holds a job any more."""
+    connection.execute(text("DELETE FROM in_hand WHERE job_id = :job"), {"job": job_id})
+
+
+def set_command(connection: Connection, jobs: Sequence[int], command: str, who: str) -> int:
+    """Leave a command for the pilots that hold these jobs; returns how many do."""
+    connection.execute(
+        text("""
+            INSERT INTO job_event (task_id, job_id, n, why, who)
+            SELECT j.task_id, j.id, 0, 'command ' || :command, :who FROM job j JOIN in_hand h ON h.job_id = j.id
+            WHERE j.id = ANY(:jobs)
+        """),
+        {"jobs": list(jobs), "command": command, "who": who[:200]},
+    )
+    return connection.execute(
+        text("UPDATE in_hand SET command = :command WHERE job_id = ANY(:jobs)"),
+        {"jobs": list(jobs), "command": command},
+    ).rowcount
