@@ -1,9 +1,9 @@
 """What PanDA has to tell ProdDB: which jobs changed since a place in the events, and what they look like now.
 
-Theory. Events carry the id of the transaction that wrote them. Transactions below the xmin of a snapshot have all ended,
-so an event below it can neither be missing nor come later; the next reading begins there. Numbers alone would skip an
-event that commits late. An event only says *that* something changed; what is told is the row as it is now, which makes
-order and repetition harmless.
+Theory. Events carry the id of the transaction that wrote them. Transactions below the xmin of a snapshot have all
+ended, so an event below it can neither be missing nor come later; the next reading begins there. Numbers alone would
+skip an event that commits late. An event only says *that* something changed; what is told is the row as it is now,
+which makes order and repetition harmless.
 """
 
 from collections.abc import Mapping, Sequence
@@ -67,10 +67,13 @@ _JOBS = text("""
 """)
 
 _TASKS = text("""
-    SELECT t.id, t.proddb_task, t.stage, t.cloud, COALESCE(t.error, t.hold, t.waits_for) AS says, t.ended_at,
-           EXISTS (SELECT 1 FROM job_event e WHERE e.task_id = t.id AND e.xid >= CAST(CAST(:xid AS text) AS xid8)
-                   AND (e.xid > CAST(CAST(:xid AS text) AS xid8) OR e.id > :event)) AS has_news
+    SELECT t.id, t.proddb_task, t.stage, t.cloud, COALESCE(t.error, t.hold, t.waits_for) AS says, t.ended_at
     FROM production_task t WHERE t.proddb_task = ANY(:taskids)
+""")
+
+_NEWS = text("""
+    SELECT DISTINCT e.task_id FROM job_event e
+    WHERE e.xid >= CAST(CAST(:xid AS text) AS xid8) AND (e.xid > CAST(CAST(:xid AS text) AS xid8) OR e.id > :event)
 """)
 
 _KILLABLE = text("""
@@ -160,14 +163,19 @@ def _image(row: RowMapping, own: Change | None, shared: Change | None) -> JobIma
 
 def _errors(pairs: Sequence[Mapping[str, object]] | None) -> str:
     """One sentence of the error pairs of a pilot's report."""
-    return "; ".join(
-        f"{one.get('component')} {one.get('code')}: {one.get('text') or ''}".strip() for one in pairs or ()
-    )
+    return "; ".join(f"{one['component']} {one['code']}: {one['text']}".rstrip(": ") for one in pairs or ())
 
 
-def task_images(connection: Connection, taskids: Sequence[int], place: Position) -> list[TaskImage]:
-    """What do these tasks of ProdDB look like now? Those that are not in PanDA are left out."""
-    rows = connection.execute(_TASKS, {"taskids": list(taskids), "xid": place.xid, "event": place.event_id})
+def task_images(connection: Connection, taskids: Sequence[int], place: Position | None) -> list[TaskImage]:
+    """What do these tasks of ProdDB look like now? Those that are not in PanDA are left out.
+
+    News are events after `place`; None: there are some for each. Read the tasks first: an end that is seen has all its
+    events behind it, so that the later look at the news cannot miss them.
+    """
+    rows = connection.execute(_TASKS, {"taskids": list(taskids)}).all()
+    news: set[int] | None = None
+    if place is not None:
+        news = set(connection.scalars(_NEWS, {"xid": place.xid, "event": place.event_id}))
     return [
         TaskImage(
             taskid=row.proddb_task,
@@ -176,7 +184,7 @@ def task_images(connection: Connection, taskids: Sequence[int], place: Position)
             cloud=row.cloud,
             says=row.says,
             ended_at=row.ended_at,
-            has_news=row.has_news,
+            has_news=news is None or row.id in news,
         )
         for row in rows
     ]

@@ -1,0 +1,1 @@
+"""Migrations of the schema of ProdDB, run by `panda.proddb.engine`."""

@@ -1,0 +1,235 @@
+"""Writes PanDA's state into ProdDB: one chunk of images and the place it ends at, in one transaction.
+
+Theory. The place is kept here, with the rows, and moves only from where its reader found it. A crash before the commit
+loses nothing, because the same events are read again; a crash after it doubles nothing; of two writers the second finds
+the place moved and writes nothing. Images show what PanDA's rows say *now*, so reading an event twice is harmless.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
+
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Integer,
+    Text,
+    case,
+    cast,
+    column,
+    func,
+    or_,
+    select,
+    text,
+    update,
+    values,
+)
+from sqlalchemy.dialects.postgresql import insert
+
+from panda.domain.mirror import START, JobImage, Position, TaskImage
+from panda.domain.prodstates import (
+    FINAL_PROD_JOB,
+    FINAL_PROD_TASK,
+    PROD_JOB_CHANGES,
+    PROD_TASK_CHANGES,
+    ProdJobState,
+    ProdTaskState,
+)
+from panda.errors import Conflict
+from panda.proddb.schema import When, ejobdef, ejobexe, etask, mirror_cursor, task_state
+from panda.proddb.write import MESSAGE_LENGTH, recount
+
+State = TypeVar("State", ProdJobState, ProdTaskState)
+
+
+def _pairs(changes: Mapping[State, Iterable[State]]) -> str:
+    return ", ".join(f"('{old.value}', '{new.value}')" for old, news in changes.items() for new in sorted(news))
+
+
+# Part of an upsert that is sent for many rows at once: constants, made of the table of allowed changes.
+_DEFINITION_MAY_CHANGE = text(f"""
+    excluded.attempt >= ejobdef.attempt AND (
+        (ejobdef.state, excluded.state) IN ({_pairs(PROD_JOB_CHANGES)})
+        OR ejobdef.state = excluded.state AND ejobdef.attempt < excluded.attempt)
+""")
+_TASK_MAY_CHANGE = text(f"(etask.status, CAST(image.status AS proddb.task_state)) IN ({_pairs(PROD_TASK_CHANGES)})")
+
+
+def write_chunk(
+    connection: Connection,
+    source: str,
+    old: Position,
+    new: Position,
+    jobs: Sequence[JobImage],
+    tasks: Sequence[TaskImage],
+) -> None:
+    """Write images of jobs and tasks and move the place from `old` to `new`; raises Conflict if it is not at `old`."""
+    _move(connection, source, old, new)
+    known = _known_tasks(connection, {one.taskid for one in jobs})
+    kept = sorted((one for one in jobs if one.taskid in known), key=lambda one: (one.taskid, one.ordinal, one.attempt))
+    if kept:
+        _write_definitions(connection, kept)
+        _write_executions(connection, [one for one in kept if one.own])
+    write_tasks(connection, tasks)
+    if kept:
+        recount(connection, sorted(known))
+
+
+def _move(connection: Connection, source: str, old: Position, new: Position) -> None:
+    statement = insert(mirror_cursor).values(source=source, xid=new.xid, event_id=new.event_id)
+    if old == START:
+        statement = statement.on_conflict_do_nothing()
+        moved = connection.execute(statement.returning(mirror_cursor.c.xid)).one_or_none()
+    else:
+        moved = connection.execute(
+            update(mirror_cursor)
+            .where(
+                mirror_cursor.c.source == source,
+                mirror_cursor.c.xid == old.xid,
+                mirror_cursor.c.event_id == old.event_id,
+            )
+            .values(xid=new.xid, event_id=new.event_id, at=func.now())
+            .returning(mirror_cursor.c.xid)
+        ).one_or_none()
+    if moved is None:
+        raise Conflict("another Bamboo wrote to ProdDB meanwhile", hint="nothing was written; the next round goes on")
+
+
+def _known_tasks(connection: Connection, taskids: set[int]) -> set[int]:
+    """A task that was deleted from ProdDB must not stop the others' mirror."""
+    return set(connection.scalars(select(etask.c.taskid).where(etask.c.taskid.in_(taskids))))
+
+
+def _write_definitions(connection: Connection, jobs: Sequence[JobImage]) -> None:
+    """One row per ordinal, showing its newest attempt; with only older ones told of it is at least there."""
+    rows = {(one.taskid, one.ordinal): _definition(one) for one in jobs if one.newest}
+    statement = insert(ejobdef)
+    changed = statement.on_conflict_do_update(
+        index_elements=["taskid", "ordinal"],
+        set_={name: statement.excluded[name] for name in ("state", "attempt", "message", "state_changed_at")},
+        where=_DEFINITION_MAY_CHANGE,
+    )
+    if rows:
+        connection.execute(changed, list(rows.values()))
+    bare = [
+        {"taskid": one.taskid, "ordinal": one.ordinal, "maxattempt": one.max_attempts}
+        for one in jobs
+        if (one.taskid, one.ordinal) not in rows
+    ]
+    if bare:
+        connection.execute(insert(ejobdef).on_conflict_do_nothing(index_elements=["taskid", "ordinal"]), bare)
+
+
+def _definition(image: JobImage) -> dict[str, object]:
+    return {
+        "taskid": image.taskid,
+        "ordinal": image.ordinal,
+        "state": image.state,
+        "attempt": image.attempt,
+        "maxattempt": image.max_attempts,
+        "message": _shortened(image.error) if image.state in FINAL_PROD_JOB - {ProdJobState.DONE} else None,
+        "state_changed_at": image.changed_at,
+    }
+
+
+def _write_executions(connection: Connection, jobs: Sequence[JobImage]) -> None:
+    """One row per attempt; a final one never changes, and the time of its change never goes back."""
+    numbers = _jobdefids(connection, jobs)
+    statement = insert(ejobexe)
+    new = statement.excluded
+    kept = {
+        name: func.coalesce(new[name], ejobexe.c[name])
+        for name in ("site", "node", "error", "started_at", "ended_at", "wall_s", "cpu_s", "n_events")
+    }
+    changed = statement.on_conflict_do_update(
+        index_elements=["jobdefid", "attempt"],
+        set_={
+            "state": new.state,
+            "panda_status": new.panda_status,
+            "pandaid": new.pandaid,
+            "state_changed_at": func.greatest(new.state_changed_at, ejobexe.c.state_changed_at),
+            **kept,
+        },
+        where=text("ejobexe.state = 'RUNNING'"),
+    )
+    rows = [_execution(one, numbers[one.taskid, one.ordinal]) for one in jobs]
+    if rows:
+        connection.execute(changed, rows)
+
+
+def _execution(image: JobImage, jobdefid: int) -> dict[str, object]:
+    return {
+        "jobdefid": jobdefid,
+        "attempt": image.attempt,
+        "pandaid": image.pandaid,
+        "state": image.state,
+        "panda_status": image.status.value,
+        "site": image.site,
+        "node": image.node,
+        "error": _shortened(image.error),
+        "started_at": image.started_at,
+        "ended_at": image.ended_at,
+        "wall_s": image.wall_s,
+        "cpu_s": image.cpu_s,
+        "n_events": image.n_events,
+        "state_changed_at": image.changed_at,
+    }
+
+
+def _jobdefids(connection: Connection, jobs: Sequence[JobImage]) -> dict[tuple[int, int], int]:
+    wanted = values(column("taskid", BigInteger), column("ordinal", Integer), name="wanted").data(
+        sorted({(one.taskid, one.ordinal) for one in jobs}) or [(0, 0)]
+    )
+    rows = connection.execute(
+        select(ejobdef.c.taskid, ejobdef.c.ordinal, ejobdef.c.jobdefid).join_from(
+            wanted,
+            ejobdef,
+            (ejobdef.c.taskid == wanted.c.taskid) & (ejobdef.c.ordinal == wanted.c.ordinal),
+        )
+    )
+    return {(row.taskid, row.ordinal): row.jobdefid for row in rows}
+
+
+def write_tasks(connection: Connection, tasks: Sequence[TaskImage]) -> None:
+    """Write what has become of tasks: state (only along the table of changes), cloud, message, end."""
+    if not tasks:
+        return
+    image = values(
+        column("taskid", BigInteger),
+        column("panda_task_id", BigInteger),
+        column("status", Text),
+        column("tier", Text),
+        column("message", Text),
+        column("ended_at", When),
+        name="image",
+    ).data(
+        [
+            (one.taskid, one.task_id, one.state.value, one.cloud, _shortened(one.says), one.ended_at)
+            for one in sorted(tasks, key=lambda one: one.taskid)
+        ]
+    )
+    status = case((_TASK_MAY_CHANGE, cast(image.c.status, task_state)), else_=etask.c.status)
+    ended = case((status.in_(FINAL_PROD_TASK), cast(image.c.ended_at, When)), else_=None)
+    message = cast(image.c.message, Text)
+    connection.execute(
+        update(etask)
+        .where(
+            etask.c.taskid == cast(image.c.taskid, BigInteger),
+            or_(
+                etask.c.status != status,
+                etask.c.tier.is_distinct_from(image.c.tier),
+                etask.c.message.is_distinct_from(message),
+            ),
+        )
+        .values(
+            status=status,
+            tier=func.coalesce(image.c.tier, etask.c.tier),
+            message=message,
+            panda_task_id=image.c.panda_task_id,
+            ended_at=ended,
+            status_changed_at=case((etask.c.status != status, func.now()), else_=etask.c.status_changed_at),
+        )
+    )
+
+
+def _shortened(words: str | None) -> str | None:
+    return words[:MESSAGE_LENGTH] if words else None

@@ -1,0 +1,1 @@
+"""Tests of ProdDB, on a real database of its own."""
