@@ -128,15 +128,13 @@ class PilotSettings(Group):
 
 
 class FactorySettings(Group):
-    """How the pilot factory follows the demand (domain.md 2.8)."""
+    """How the pilot factory follows the demand (domain.md 2.8); what a queue wants stands in the grid file."""
 
     name: str = Field(default="local", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="Its name.")
     cycle_s: float = Field(default=1.0, gt=0, le=3600, description="Time between two looks at the demand.")
-    nqueue: int = Field(default=1, ge=0, le=10_000, description="Idle pilots kept on every online queue.")
-    max_per_cycle: int = Field(
-        default=10, ge=1, le=10_000, description="Most pilots submitted to one queue in one cycle."
-    )
-    max_pilots: int = Field(default=2, ge=1, le=100_000, description="Most pilots at the same time, all queues.")
+    max_pending: int = Field(default=20, ge=1, le=10_000, description="Most pilots of a queue that wait for a slot.")
+    stop_grace_s: float = Field(default=10.0, gt=0, le=3600, description="Time that pilots get to end in panda up.")
+    pilot_options: str = Field(default="", description="Further options of every pilot, in one text.")
 
 
 class DdmSettings(Group):
@@ -227,6 +225,7 @@ class Settings(BaseSettings):
     )
     tls_certificate: Path | None = Field(default=None, description="PEM file; with tls_key the API speaks https.")
     tls_key: Path | None = Field(default=None, description="PEM file of the certificate's private key.")
+    tls_ca: Path | None = Field(default=None, description="PEM file that clients trust; unset = tls_certificate.")
     notify_key: SecretStr | None = Field(
         default=None, description="Secret of the DDM's callbacks; unset = a random one in data_dir."
     )
@@ -242,7 +241,7 @@ class Settings(BaseSettings):
     conductor: ConductorSettings = ConductorSettings()
     expansion: ExpansionSettings = ExpansionSettings()
 
-    @field_validator("data_dir", "grid_file", "tls_certificate", "tls_key")
+    @field_validator("data_dir", "grid_file", "tls_certificate", "tls_key", "tls_ca")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return path.expanduser().absolute() if path is not None else None
@@ -282,6 +281,11 @@ class Settings(BaseSettings):
         if self.prefect_url is not None:
             return self.prefect_url.rstrip("/")
         return f"http://{_in_url(self.host)}:{self.prefect_port}/api"
+
+    @property
+    def ca_file(self) -> Path | None:
+        """What clients check the API's certificate with; None = the usual authorities, or no TLS at all."""
+        return self.tls_ca or self.tls_certificate
 
     @property
     def logs(self) -> Path:

@@ -16,6 +16,7 @@ from panda.errors import PandaError
 COMMANDS = {
     "up": ("panda.cli.up", "Start everything in one process tree and show what is up; Ctrl-C stops it."),
     "settings": ("panda.cli.show_settings", "Show every setting, its variable and its meaning."),
+    "prepare": ("panda.cli.prepare", "Bring all tables up to date and load the grid file, as `up` does first."),
     "db": ("panda.cli.db", "Apply or check the migrations of the tables."),
     "api": ("panda.cli.part", "Run only the dispatch API."),
     "conductor": ("panda.cli.part", "Run only a conductor; any number may run."),

@@ -10,7 +10,7 @@ from panda import wiring
 from panda.embedded import EmbeddedCluster
 from panda.errors import BadRequest
 from panda.proddb import engine as proddb_engine
-from panda.settings import load
+from panda.settings import Settings, load
 from panda.store import engine as store_engine
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Apply or check the migrations of the tables.")
@@ -19,14 +19,18 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help="Apply or che
 @app.command()
 def upgrade() -> None:
     """Bring all tables up to this program; does nothing if they are. Safe to run twice and at the same time."""
-    settings = load()
+    upgrade_all(load())
+    typer.echo("The tables of PanDA, the DDM and ProdDB are up to date.")
+
+
+def upgrade_all(settings: Settings) -> None:
+    """Apply every migration that is missing, in all three schemas."""
     ctx = wiring.connect(settings, application="panda-db", check=False)
     wiring.upgrade_schema(ctx)
     ctx.close()
     production = proddb_engine.connect(settings)
     proddb_engine.upgrade(production)
     production.dispose()
-    typer.echo("The tables of PanDA, the DDM and ProdDB are up to date.")
 
 
 @app.command()

@@ -116,7 +116,19 @@ def command_of(name: str, settings: Settings) -> tuple[str, ...]:
             *(sys.executable, "-m", "prefect", "worker", "start", "--pool", WORK_POOL, "--type", "process"),
             *("--name", "panda-up", "--limit", "2"),
         )
+    if name == "factory":
+        return (sys.executable, "-m", MODULES[name], *_factory_options(settings))
     return (sys.executable, "-m", MODULES[name])
+
+
+def _factory_options(settings: Settings) -> tuple[str, ...]:
+    factory = settings.factory
+    return (
+        *("--server", settings.api_url, "--name", factory.name, "--workdir", str(settings.data_dir / "factory")),
+        *("--cycle", str(factory.cycle_s), "--max-pending", str(factory.max_pending)),
+        *("--stop-grace", str(factory.stop_grace_s), f"--pilot-options={factory.pilot_options}"),
+        *(("--ca-file", str(settings.ca_file)) if settings.ca_file is not None else ()),
+    )
 
 
 def panda_parts(settings: Settings, *, without: frozenset[str] = frozenset()) -> list[Part]:
@@ -127,7 +139,9 @@ def panda_parts(settings: Settings, *, without: frozenset[str] = frozenset()) ->
             "tables", (sys.executable, "-m", "panda.cli", "db", "upgrade"), after=("database",), step=True, folder=ROOT
         ),
         _api(settings),
-        *(_plain(name, settings) for name in ("conductor", "agent", "factory")),
+        Part("conductor", command_of("conductor", settings), after=("prepare",), folder=ROOT),
+        Part("agent", command_of("agent", settings), after=("prepare",), folder=ROOT),
+        _factory(settings),
         *([_prefect(settings)] if settings.prefect_url is None else []),
         *_deployments(settings),
         _worker(settings),
@@ -140,15 +154,21 @@ def _database(settings: Settings) -> Part:
     return Part("database", cluster=cluster, wave=Wave.DATABASE, address=f"socket in {cluster.folder}")
 
 
-def _plain(name: str, settings: Settings) -> Part:
-    return Part(name, command_of(name, settings), after=("tables",), folder=ROOT)
+def _factory(settings: Settings) -> Part:
+    return Part(
+        "factory",
+        (*command_of("factory", settings), "--stop-pilots-on-exit"),
+        after=("prepare",),
+        folder=ROOT,
+        grace_s=settings.factory.stop_grace_s + 10,
+    )
 
 
 def _api(settings: Settings) -> Part:
     return Part(
         "api",
         command_of("api", settings),
-        after=("tables",),
+        after=("prepare",),
         folder=ROOT,
         probe=lambda: _answers(f"{settings.api_url}/api/v1/system/is_alive"),
         wave=Wave.SERVER,

@@ -19,7 +19,7 @@ from panda.settings import Settings, load, unknown_variables, variable_name
 
 app = typer.Typer(add_completion=False)
 
-PART_NAMES = ("database", "tables", "api", "conductor", "agent", "factory", "prefect", "deployments", "worker")
+PART_NAMES = ("database", "prepare", "api", "conductor", "agent", "factory", "prefect", "deployments", "worker")
 STYLES = {
     State.UP: "green",
     State.DONE: "green",
