@@ -154,8 +154,9 @@ def assign_cloud(
     `grid` are the sites of all clouds; without it the rule `sites` is not checked. The caller stores the answer once: a
     task that has a cloud is not asked about again (step 1).
     """
+    ordered = sorted(grid, key=lambda one: one.name)
     cases = [
-        CloudCase(task, cloud, thresholds, tuple(site for site in grid if site.cloud == cloud.name))
+        CloudCase(task, cloud, thresholds, tuple(site for site in ordered if site.cloud == cloud.name))
         for cloud in sorted(clouds, key=lambda one: one.name)
     ]
     if task.catalogue_error:

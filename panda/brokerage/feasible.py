@@ -14,11 +14,12 @@ from panda.brokerage.snapshot import Needs, Release, SiteFacts, show_releases
 class Infeasible:
     """A request that no site can ever satisfy: why, and `nearest`, which `site` could run.
 
-    `rejections` are the refusals of that site; `changes` says in words what `nearest` changes.
+    `rejections` are the refusals of that site; `changes` says in words what `nearest` changes. `nearest` is None, and
+    `changes` empty, if no site takes any request at all (none serves a VO, for instance).
     """
 
     text: str
-    nearest: Needs
+    nearest: Needs | None
     site: str
     rejections: tuple[Rejection, ...]
     changes: str
@@ -40,11 +41,16 @@ def nearest(request: Needs, sites: Sequence[SiteFacts]) -> Infeasible | None:
     attempts = [_Attempt(site, tuple(incapabilities(request, site))) for site in sites]
     if any(not one.rejections for one in attempts):
         return None
-    best = min(attempts, key=lambda one: (_distance(one), one.site.name))
-    changed = _adapt(request, best.site)
-    changes = _changes(request, changed)
-    text = f"{_why(attempts, best)}; the nearest request that would run (at {best.site.name}): {changes}"
-    return Infeasible(text, changed, best.site.name, best.rejections, changes)
+    attempts.sort(key=lambda one: (_distance(one), one.site.name))
+    for one in attempts:
+        changed = _adapt(request, one.site)
+        if not incapabilities(changed, one.site):
+            changes = _changes(request, changed)
+            text = f"{_why(attempts, one)}; the nearest request that would run (at {one.site.name}): {changes}"
+            return Infeasible(text, changed, one.site.name, one.rejections, changes)
+    first = attempts[0]
+    text = f"{_why(attempts, first)}; no site of this grid would run any such request"
+    return Infeasible(text, None, first.site.name, first.rejections, "")
 
 
 def _why(attempts: Sequence[_Attempt], best: _Attempt) -> str:

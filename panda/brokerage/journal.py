@@ -13,7 +13,7 @@ from panda.brokerage.snapshot import BunchFacts, CloudFacts, RoundSnapshot, Site
 from panda.brokerage.thresholds import Thresholds
 
 Json = dict[str, Any]
-T = TypeVar("T")
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def to_json(value: object) -> Json:
     return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
 
 
-def from_json(kind: type[T], data: Mapping[str, Any]) -> T:
+def from_json(kind: type[Value], data: Mapping[str, Any]) -> Value:
     """Make the value of type `kind` that `to_json` turned into `data`; fields that are missing take their default.
 
     Raises ValueError for a field that `kind` does not have: it was written by another version of the rules.
