@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from uuid import UUID
 
 from sqlalchemy import Connection, Engine, text
 
@@ -15,6 +14,7 @@ from panda.ddm.errors import Closed, DdmError, Inconsistent, NotFound, Unavailab
 from panda.ddm.port import BulkResult, Did, FileInfo, FileSpec, check_did
 
 _ADLER32 = re.compile(r"[0-9a-f]{8}")
+_GUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _PAGE = 10_000
 _DEEPEST = 10  # containers in containers
 
@@ -27,13 +27,14 @@ _INSERT_FILES = text("""
                   CAST(:guids AS uuid[]), CAST(:events AS bigint[])) AS f(scope, name, bytes, adler32, guid, events)
      ORDER BY f.scope, f.name
     ON CONFLICT DO NOTHING
+    RETURNING scope, name, id
 """)
 _FIND_FILES = text("""
-    SELECT f.scope, f.name, f.id, f.bytes, f.adler32, f.guid FROM ddm.file f
+    SELECT f.scope, f.name, f.id, f.bytes, f.adler32, f.guid::text AS guid FROM ddm.file f
       JOIN unnest(CAST(:scopes AS text[]), CAST(:names AS text[])) AS w(scope, name) USING (scope, name)
      ORDER BY f.id FOR KEY SHARE OF f
 """)
-_FIND_GUIDS = text("SELECT guid, scope, name FROM ddm.file WHERE guid = ANY(CAST(:guids AS uuid[]))")
+_FIND_GUIDS = text("SELECT guid::text AS guid, scope, name FROM ddm.file WHERE guid = ANY(CAST(:guids AS uuid[]))")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +52,8 @@ def check_file(spec: FileSpec) -> None:
         raise Inconsistent(f"the adler32 '{spec.adler32[:40]}' of {spec.did} is not 8 small hex digits")
     if spec.bytes < 0:
         raise Inconsistent(f"{spec.did} cannot have {spec.bytes} bytes")
-    try:
-        UUID(spec.guid)
-    except ValueError:
-        raise Inconsistent(f"the GUID '{spec.guid[:60]}' of {spec.did} is not a UUID") from None
+    if not _GUID.fullmatch(spec.guid):
+        raise Inconsistent(f"the GUID '{spec.guid[:60]}' of {spec.did} is not a UUID with dashes")
 
 
 def ensure_files(connection: Connection, specs: Sequence[FileSpec]) -> KnownFiles:
@@ -70,27 +69,34 @@ def ensure_files(connection: Connection, specs: Sequence[FileSpec]) -> KnownFile
             known.failures[spec.did] = error
     if not good:
         return known
-    connection.execute(_INSERT_FILES, _file_values(list(good.values())))
-    rows = {Did(row.scope, row.name): row for row in connection.execute(_FIND_FILES, _did_values(list(good)))}
+    inserted = connection.execute(_INSERT_FILES, _file_values(list(good.values()))).all()
+    known.ids.update({Did(scope, name): file_id for scope, name, file_id in inserted})
+    if len(known.ids) < len(good):
+        _compare(connection, [spec for did, spec in good.items() if did not in known.ids], known)
+    for did in known.failures:
+        known.ids.pop(did, None)
+    return known
+
+
+def _compare(connection: Connection, specs: Sequence[FileSpec], known: KnownFiles) -> None:
+    """Find files that could not be inserted: they exist, or another file has their GUID."""
+    rows = {
+        Did(row.scope, row.name): row for row in connection.execute(_FIND_FILES, _did_values([s.did for s in specs]))
+    }
     missing: list[FileSpec] = []
-    for did, spec in good.items():
-        row = rows.get(did)
+    for spec in specs:
+        row = rows.get(spec.did)
         if row is None:
             missing.append(spec)
-            continue
-        found = (row.bytes, row.adler32, row.guid)
-        if found == (spec.bytes, spec.adler32, UUID(spec.guid)):
-            known.ids[did] = row.id
+        elif (row.bytes, row.adler32, row.guid) == (spec.bytes, spec.adler32, spec.guid.lower()):
+            known.ids[spec.did] = row.id
         else:
-            known.failures[did] = Inconsistent(
-                f"{did} exists with {found[0]} bytes, adler32 {found[1]}, GUID {found[2]}; "
+            known.failures[spec.did] = Inconsistent(
+                f"{spec.did} exists with {row.bytes} bytes, adler32 {row.adler32}, GUID {row.guid}; "
                 f"not {spec.bytes}, {spec.adler32}, {spec.guid}",
                 "A name stands for one content for ever: choose another name.",
             )
     known.failures.update(_taken_guids(connection, missing))
-    for did in known.failures:
-        known.ids.pop(did, None)
-    return known
 
 
 def _taken_guids(connection: Connection, specs: Sequence[FileSpec]) -> dict[Did, DdmError]:
@@ -100,7 +106,7 @@ def _taken_guids(connection: Connection, specs: Sequence[FileSpec]) -> dict[Did,
     owners = {row.guid: Did(row.scope, row.name) for row in rows}
     failures: dict[Did, DdmError] = {}
     for spec in specs:
-        owner = owners.get(UUID(spec.guid))
+        owner = owners.get(spec.guid.lower())
         failures[spec.did] = (
             Unavailable(f"{spec.did} was just deleted; try again")
             if owner is None
@@ -272,7 +278,7 @@ def _open_container(connection: Connection, container_id: int, depth: int) -> It
 # Reading -------------------------------------------------------------------------------------------------------------
 
 _CONTENTS = text("""
-    SELECT f.scope, f.name, f.bytes, f.adler32, f.guid, f.events, c.position
+    SELECT f.scope, f.name, f.bytes, f.adler32, f.guid::text AS guid, f.events, c.position
       FROM (SELECT position, file_id FROM ddm.content
              WHERE dataset_id = :dataset_id AND position >= :first AND position < :first + :page) c
       JOIN ddm.file f ON f.id = c.file_id
@@ -314,15 +320,15 @@ def files(engine: Engine, dataset: Did) -> Iterator[FileInfo]:
 
 def find_by_guid(engine: Engine, guids: Sequence[str]) -> dict[str, Did]:
     """The files of these GUIDs, keyed as they were asked for."""
-    found: dict[UUID, Did] = {}
-    for piece in chunks(guids, CHUNK):
+    found: dict[str, Did] = {}
+    for piece in chunks([guid for guid in guids if _GUID.fullmatch(guid)], CHUNK):
 
-        def work(connection: Connection, piece: Sequence[str] = piece) -> dict[UUID, Did]:
+        def work(connection: Connection, piece: Sequence[str] = piece) -> dict[str, Did]:
             rows = connection.execute(_FIND_GUIDS, {"guids": list(piece)})
             return {row.guid: Did(row.scope, row.name) for row in rows}
 
         found.update(run(engine, work))
-    return {guid: found[UUID(guid)] for guid in guids if UUID(guid) in found}
+    return {guid: found[guid.lower()] for guid in guids if guid.lower() in found}
 
 
 def datasets_of(engine: Engine, dids: Sequence[Did]) -> dict[Did, list[Did]]:
