@@ -70,7 +70,8 @@ class Pilot:
         around = Surroundings(
             self._settings, queue, self._server, storages, self._space, courier, self._stop, self._reporter()
         )
-        initial_setup = time.monotonic() - self._began
+        self._idle_since = time.monotonic()
+        initial_setup = self._idle_since - self._began
         while not self._stop.pilot_ends:
             asked_at = time.monotonic()
             offer = self._ask(queue, courier)
