@@ -3,7 +3,10 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+
+from sqlalchemy import Connection
 
 from panda.brokerage.matching import ClassFacts, PilotFacts, QueueFacts, refusal
 from panda.brokerage.snapshot import Needs, Release
@@ -14,6 +17,14 @@ from panda.store import supply as store
 
 STALE_S = 600
 """A pilot that its factory has not mentioned for this time is not counted: the factory, or the pilot, is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """What a pilot with a queue's whole slot would say of itself, and the queue."""
+
+    pilot: PilotFacts
+    queue: QueueFacts
 
 
 def demand(ctx: Context) -> list[QueueDemand]:
@@ -51,23 +62,29 @@ def last_worker_id(ctx: Context, factory: str) -> int:
         return store.last_worker_id(connection, factory)
 
 
+def slots(connection: Connection, site_id: int) -> list[Slot]:
+    """The whole slots of a site's queues, as matching sees them."""
+    releases = _releases(store.installed(connection))
+    return [_slot(one, releases.get(site_id)) for one in store.queue_limits(connection) if one.site_id == site_id]
+
+
 def _share_out(
     limits: Iterable[store.QueueLimits],
     waiting: Iterable[store.WaitingClass],
     releases: Mapping[int, frozenset[Release]],
 ) -> dict[str, int]:
-    queues = defaultdict(list)
+    slots_of: dict[int, list[Slot]] = defaultdict(list)
     for one in limits:
-        queues[one.site_id].append(one)
+        slots_of[one.site_id].append(_slot(one, releases.get(one.site_id)))
     activated: dict[str, int] = defaultdict(int)
     for group in waiting:
-        takers = [one for one in queues[group.site_id] if _takes(one, group, releases.get(one.site_id))]
-        for one in takers:
-            activated[one.name] += math.ceil(group.n / len(takers))
+        takers = [slot.queue.name for slot in slots_of[group.site_id] if _takes(slot, group)]
+        for name in takers:
+            activated[name] += math.ceil(group.n / len(takers))
     return activated
 
 
-def _takes(limit: store.QueueLimits, group: store.WaitingClass, releases: frozenset[Release] | None) -> bool:
+def _slot(limit: store.QueueLimits, releases: frozenset[Release] | None) -> Slot:
     pilot = PilotFacts(
         site_id=limit.site_id, label="unified", memory_mb=limit.memory_mb, disk_mb=limit.disk_mb, cores=limit.cores,
         remaining_s=limit.max_time_s or None,
@@ -76,12 +93,12 @@ def _takes(limit: store.QueueLimits, group: store.WaitingClass, releases: frozen
         site_id=limit.site_id, name=limit.name, status=stricter(limit.site_status, limit.status),
         corepower=limit.corepower, releases=releases, vos=frozenset(limit.vos) or None, labels=frozenset(limit.labels),
     )  # fmt: skip
-    needs = Needs(
-        label=group.label, vo=group.vo, processing_type=group.processing_type, release=group.release,
-        architecture=group.architecture, memory_mb=group.memory_mb, disk_mb=group.disk_mb, cores=group.cores,
-        wall_s=group.wall_s, work_hs23_s=group.work_hs23_s,
-    )  # fmt: skip
-    return refusal(pilot, ClassFacts(group.id, group.site_id, needs), queue) is None
+    return Slot(pilot, queue)
+
+
+def _takes(slot: Slot, group: store.WaitingClass) -> bool:
+    needs = Needs(**{name: getattr(group, name) for name in Needs.__slots__})
+    return refusal(slot.pilot, ClassFacts(group.id, group.site_id, needs), slot.queue) is None
 
 
 def _demand(limit: store.QueueLimits, activated: int, load: store.QueueLoad) -> QueueDemand:

@@ -1,0 +1,164 @@
+"""The pieces of which `why` is made: sentences on brokerage, transfers, pilots and queues, from stored facts."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection, RowMapping
+
+from panda.brokerage.decision import Candidate, CloudDecision, SiteDecision, Verdict
+from panda.brokerage.journal import from_json
+from panda.brokerage.matching import ClassFacts, refusal
+from panda.brokerage.snapshot import Needs
+from panda.ddm.port import DdmError, TransferStatus
+from panda.services.context import Context
+from panda.services.supply import slots
+from panda.store import explain as store
+
+WINDOW_H = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """A table that belongs to an explanation; every cell is a text ready to be shown."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A brokerage decision in words, and its candidates as a table."""
+
+    lines: tuple[str, ...]
+    table: Facts
+
+
+def ago(now: datetime, then: datetime | None) -> str:
+    """Say how long ago something was, in its largest unit: `5 min ago`; never, if there is no time."""
+    if then is None:
+        return "never"
+    return f"{span((now - then).total_seconds())} ago"
+
+
+def lasting(now: datetime, since: datetime) -> str:
+    """Say how long something has lasted."""
+    return span((now - since).total_seconds())
+
+
+def span(seconds: float) -> str:
+    """Say a time span in its largest unit that fits."""
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+def clock(then: datetime) -> str:
+    """Say a point in time, in UTC."""
+    return then.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def size(n_bytes: float) -> str:
+    """Say a number of bytes with its unit (powers of 1000)."""
+    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if n_bytes >= scale:
+            return f"{n_bytes / scale:.3g} {unit}"
+    return f"{n_bytes:.0f} B"
+
+
+def counted(n: int, noun: str, plural: str = "") -> str:
+    """Say how many there are of something."""
+    return f"{n} {noun if n == 1 else plural or noun + 's'}"
+
+
+def cloud_choice(now: datetime, row: RowMapping) -> Decided:
+    """Say why a task has the cloud it has, or none."""
+    decision = from_json(CloudDecision, row["decision"])
+    chosen = f"Cloud {decision.chosen} was chosen" if decision.chosen else "No cloud was found"
+    lines = [f"{chosen} {ago(now, row['at'])}: {decision.reason}."]
+    if decision.subscribe is not None:
+        lines.append(f"Its input is being copied to the tier 1 of {decision.subscribe.cloud}; the next round finds it.")
+    return Decided(tuple(lines), _candidates(decision.candidates, decision.chosen, "weight"))
+
+
+def site_choice(now: datetime, row: RowMapping) -> Decided:
+    """Say why a bunch has the site it has, or none, and whether waiting helps."""
+    decision = from_json(SiteDecision, row["decision"])
+    lines = {
+        Verdict.PLACED: f"Site {decision.chosen_name} was chosen {ago(now, row['at'])}: {decision.reason}.",
+        Verdict.WAIT: f"No site could take it {ago(now, row['at'])}: {decision.reason}. A later round tries again.",
+        Verdict.IMPOSSIBLE: f"No site of the cloud can ever run it: {decision.reason}. "
+        "Another request, or a site that gets what is missing, would change that.",
+    }[decision.verdict]
+    return Decided((lines,), _candidates(decision.candidates, decision.chosen_name or None, "load"))
+
+
+def _candidates(found: Iterable[Candidate], chosen: str | None, number: str) -> Facts:
+    rows = [_candidate(one, chosen, number) for one in found]
+    return Facts(("candidate", "verdict", "rule", "value", "threshold", "why", number, "input files"), tuple(rows))
+
+
+def _candidate(one: Candidate, chosen: str | None, number: str) -> tuple[str, ...]:
+    files = str(one.files)
+    if one.rejection is None:
+        verdict = "chosen" if one.name == chosen else "passed"
+        return one.name, verdict, "", "", "", "", _number(getattr(one, number)), files
+    because = one.rejection
+    verdict = "never" if because.permanent else "refused"
+    return (
+        one.name, verdict, f"{because.name} ({because.rule})", _number(because.value), _number(because.threshold),
+        because.text, "", files,
+    )  # fmt: skip
+
+
+def _number(found: float | str | None) -> str:
+    if isinstance(found, float):
+        return f"{found:.4g}"
+    return "" if found is None else str(found)
+
+
+def blocks(ctx: Context, now: datetime, rows: Sequence[RowMapping]) -> list[str]:
+    """Say of blocks under way where they go, how far they are and what went wrong last."""
+    if not rows:
+        return []
+    try:
+        states = ctx.ddm.status([row["transfer_id"] for row in rows if row["transfer_id"]])
+        trouble = []
+    except DdmError as error:
+        states, trouble = {}, [f"The data management does not answer: {error}"]
+    return trouble + [_block(now, row, states.get(row["transfer_id"])) for row in rows]
+
+
+def _block(now: datetime, row: RowMapping, status: TransferStatus | None) -> str:
+    words = f"Block {row['name']} ({counted(row['n_files'], 'file')}, {size(row['bytes'])}) to {row['rse']}: "
+    if row["transfer_id"] is None:
+        words += f"not asked for yet, {row['state']} {ago(now, row['since'])}"
+    elif status is None:
+        words += f"{row['state']} {ago(now, row['since'])}, unknown to the data management"
+    else:
+        words += f"{status.state.value} {ago(now, row['since'])}, {status.ok} arrived, {status.moving} on their way, "
+        words += f"{status.stuck} stuck"
+    error = (status.error if status else "") or row["error"]
+    return words + (f"; last error: {error}" if error else "") + "."
+
+
+def pilots(connection: Connection, now: datetime, site_id: int, name: str) -> str:
+    """Say when pilots were last seen at a site."""
+    seen = store.pilots_seen(connection, site_id)
+    last = max((one for one in (seen["last_get_job"], seen["last_update_job"]) if one), default=None)
+    if not seen["nodes"]:
+        return f"No pilot was seen at {name} in {WINDOW_H} h (last: {ago(now, last)}): start pilots for its queues."
+    return f"{counted(seen['nodes'], 'worker node')} of {name} seen in {WINDOW_H} h, the last {ago(now, last)}."
+
+
+def takers(connection: Connection, site_id: int, row: RowMapping) -> list[str]:
+    """Say which queues of a site hand out jobs of a class, and why the others refuse them."""
+    needs = Needs(**{name: row[name] for name in Needs.__slots__})
+    wanted = ClassFacts(row["class_id"], site_id, needs)
+    lines = []
+    for slot in slots(connection, site_id):
+        rejection = refusal(slot.pilot, wanted, slot.queue)
+        words = "takes such jobs" if rejection is None else f"refuses them: {rejection.text}"
+        lines.append(f"Queue {slot.queue.name} {words}.")
+    return lines or ["The site has no queue."]
