@@ -135,9 +135,7 @@ def panda_parts(settings: Settings, *, without: frozenset[str] = frozenset()) ->
     """All parts of a system less those in `without`; a database or Prefect of somebody else is no part of ours."""
     parts = [
         *([_database(settings)] if settings.database_url is None else []),
-        Part(
-            "tables", (sys.executable, "-m", "panda.cli", "db", "upgrade"), after=("database",), step=True, folder=ROOT
-        ),
+        Part("prepare", (sys.executable, "-m", "panda.cli", "prepare"), after=("database",), step=True, folder=ROOT),
         _api(settings),
         Part("conductor", command_of("conductor", settings), after=("prepare",), folder=ROOT),
         Part("agent", command_of("agent", settings), after=("prepare",), folder=ROOT),
