@@ -55,7 +55,7 @@ _JOBS = text("""
     SELECT j.id, j.bunch_id, t.proddb_task, j.ordinal, j.attempt, t.max_attempts, j.status IS NOT NULL AS own,
            COALESCE(j.status, CAST(CAST(b.state AS text) AS job_status)) AS status, s.name AS site,
            COALESCE(r.node, h.node) AS node, r.errors, COALESCE(r.started_at, h.since) AS started_at, r.ended_at,
-           r.wall_s, r.cpu_s, r.n_events,
+           r.wall_s, r.cpu_s, r.n_events, e.at, e.why,
            NOT EXISTS (SELECT 1 FROM job n WHERE n.task_id = j.task_id AND n.ordinal = j.ordinal
                        AND n.attempt > j.attempt) AS newest
     FROM touched JOIN job j ON j.id = touched.id
@@ -64,6 +64,9 @@ _JOBS = text("""
     LEFT JOIN site s ON s.id = COALESCE(j.site_id, b.site_id)
     LEFT JOIN job_report r ON r.job_id = j.id
     LEFT JOIN in_hand h ON h.job_id = j.id
+    LEFT JOIN LATERAL (
+        SELECT at, why FROM job_event WHERE job_id = j.id AND j.status IS NOT NULL ORDER BY id DESC LIMIT 1
+    ) e ON true
 """)
 
 _TASKS = text("""
@@ -132,11 +135,12 @@ def job_images(connection: Connection, changes: Sequence[Change]) -> list[JobIma
     by_job = {one.job_id: one for one in told if one.job_id is not None}
     by_bunch = {one.bunch_id: one for one in told if one.job_id is None and one.bunch_id is not None}
     rows = connection.execute(_JOBS, {"jobs": list(by_job), "bunches": list(by_bunch)}).mappings()
-    return [_image(row, by_job.get(row["id"]), by_bunch.get(row["bunch_id"])) for row in rows]
+    return [_image(row, by_bunch.get(row["bunch_id"]) or by_job[row["id"]]) for row in rows]
 
 
-def _image(row: RowMapping, own: Change | None, shared: Change | None) -> JobImage:
-    change = max((one for one in (own, shared) if one is not None), key=lambda one: one.at)
+def _image(row: RowMapping, change: Change) -> JobImage:
+    """Time and reason are those of the state that is told: the last event of the job itself, or else the change."""
+    at, why = (row["at"], row["why"]) if row["at"] is not None else (change.at, change.why)
     status = JobStatus(row["status"])
     ended = status in FINAL_JOB
     failed = ended and status != JobStatus.FINISHED
@@ -149,12 +153,12 @@ def _image(row: RowMapping, own: Change | None, shared: Change | None) -> JobIma
         own=row["own"],
         newest=row["newest"],
         max_attempts=row["max_attempts"],
-        changed_at=change.at,
+        changed_at=at,
         site=row["site"],
         node=row["node"],
-        error=(_errors(row["errors"]) or change.why) if failed else None,
+        error=(_errors(row["errors"]) or why) if failed else None,
         started_at=row["started_at"],
-        ended_at=(row["ended_at"] or change.at) if ended else None,
+        ended_at=(row["ended_at"] or at) if ended else None,
         wall_s=row["wall_s"],
         cpu_s=row["cpu_s"],
         n_events=row["n_events"],

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, Engine
 
+from panda.embedded import Address
 from panda.services.context import Context
 from tests.support.builders import a_context
+from tests.support.proddb import new_proddb
 
 
 @pytest.fixture
@@ -21,3 +23,10 @@ def rows(engine: Engine) -> Iterator[Connection]:
     """A connection that commits at once."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         yield connection
+
+
+@pytest.fixture
+def proddb(cluster: Address) -> Iterator[Engine]:
+    """A ProdDB without rows, in a database of its own."""
+    with new_proddb(cluster) as engine:
+        yield engine
