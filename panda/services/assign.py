@@ -13,8 +13,9 @@ from panda.ddm.port import DatasetSpec, DdmError, Did, TransferRequest
 from panda.domain.names import scope_of
 from panda.domain.states import TaskStage
 from panda.services.context import Context
-from panda.services.story import Lease, fenced
+from panda.services.story import fenced
 from panda.store import facts, placement, work
+from panda.store.work import Lease
 
 REFILL_S = 60.0
 
@@ -176,7 +177,7 @@ def _store(
     decision: CloudDecision,
     seed: int,
 ) -> None:
-    record = CloudRecord(case, tuple(clouds), limits, seed, tuple(sites), decision)
+    record = CloudRecord(case, tuple(clouds), tuple(sites), limits, seed, decision)
     round_id = placement.add_round(
         connection, kind="cloud", cloud=None, seed=seed, snapshot=to_json(record), thresholds=to_json(limits)
     )

@@ -70,11 +70,6 @@ def matching_classes(connection: Connection, ask: PilotAsk, place: RowMapping) -
 
 
 def _pilot(ask: PilotAsk, place: RowMapping) -> PilotFacts:
-    known = _known_releases(place)
-    found: frozenset[Release] | None = None
-    if ask.releases is not None:
-        names = {one.name: one for one in known or ()}
-        found = frozenset(names.get(name, Release(name, "")) for name in ask.releases)
     return PilotFacts(
         site_id=place["site_id"],
         label=ask.label,
@@ -83,7 +78,7 @@ def _pilot(ask: PilotAsk, place: RowMapping) -> PilotFacts:
         cores=ask.cores,
         cpu_mhz=ask.cpu_mhz,
         remaining_s=ask.remaining_s,
-        releases=found,
+        releases=ask.releases,
         vos=None if ask.vo is None else frozenset({ask.vo}),
         owner=ask.owner or "",
         working_group=ask.working_group or "",
@@ -223,9 +218,9 @@ def job_numbers(
 
 
 def _wall_limit(row: RowMapping, place: RowMapping) -> int:
-    """Give the wall time (s) after which a pilot kills the payload: three times the estimate, else the queue's limit."""
+    """Give the wall time (s) after which a pilot ends the payload: three times the estimate, at most the queue's."""
     needs = facts.needs_of_task(row)
-    estimate = needs.wall_s(place["corepower"])
+    estimate = needs.wall_at(place["corepower"])
     limit = int(place["max_time_s"] or 0)
     if estimate <= 0:
         return limit

@@ -14,9 +14,10 @@ from panda.ddm.port import Did, ReplicaState
 from panda.domain.states import JobStatus
 from panda.services.assign import REFILL_S, thresholds
 from panda.services.context import Context
-from panda.services.story import Lease, fenced
+from panda.services.story import fenced
 from panda.store import ends, facts, inputs, placement, work
 from panda.store.placement import Placed
+from panda.store.work import Lease
 
 ROUND = 500
 """Most bunches of one round."""
@@ -101,7 +102,7 @@ def _round(ctx: Context, connection: Connection, task: RowMapping, bunches: tupl
     snapshot = RoundSnapshot(cloud, tuple(site for site in sites if site.cloud == cloud.name))
     seed = bunches[0].id
     decisions = run_round(bunches, snapshot, limits, seed)
-    record = RoundRecord(bunches, snapshot, limits, seed, decisions)
+    record = RoundRecord(snapshot, bunches, limits, seed, decisions)
     round_id = placement.add_round(
         connection, kind="site", cloud=cloud.name, seed=seed, snapshot=to_json(record), thresholds=to_json(limits)
     )

@@ -10,9 +10,10 @@ from panda.ddm.port import Did, FileInfo
 from panda.domain.names import scope_of
 from panda.domain.states import TaskStage
 from panda.services.context import Context
-from panda.services.story import Lease, fenced
+from panda.services.story import fenced
 from panda.store import expansion, work
 from panda.store.expansion import Chunk, Plan
+from panda.store.work import Lease
 
 COPY_CHUNK = 5000
 

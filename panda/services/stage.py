@@ -13,9 +13,10 @@ from sqlalchemy import Connection, RowMapping
 
 from panda.ddm.port import DatasetSpec, DdmError, Did, ReplicaState, TransferRequest, TransferState
 from panda.services.context import Context
-from panda.services.story import Lease, fenced
+from panda.services.story import fenced
 from panda.store import blocks, inputs, queue, work
 from panda.store.blocks import BlockFile
+from panda.store.work import Lease
 
 CHUNK = 200
 SCOPE = "panda"

@@ -19,7 +19,6 @@ from panda.services.context import Context
 from panda.store import expansion, facts, work
 
 SECONDS_PER_DAY = 86_400.0
-HS23_PER_SI2K = 0.004  # roughly: 1 kSI2k is 4 HS06
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,7 @@ class SubmittedJobs:
 
 
 def submit_task(ctx: Context, request: TaskRequest, who: str) -> int:
-    """Store a production task; returns its id. Raises Refused (with what would work) or Conflict; then nothing is stored.
+    """Store a production task; returns its id. Raises Refused (with what would work) or Conflict: nothing is stored.
 
     The answer comes before any work: assignment, expansion and transfers are the story's (design.md section 5).
     """
@@ -54,7 +53,7 @@ def check(ctx: Context, request: TaskRequest) -> TaskRequest:
     request = check_request(request)
     check_name("release", request.release) if request.release else None
     with ctx.engine.begin() as connection:
-        _check_feasible(ctx, connection, request)
+        _check_feasible(connection, request)
         request = _with_parent(ctx, connection, request)
         for output in request.outputs:
             if work.dataset_by_name(connection, bare_name(output.dataset)) is not None:
@@ -82,7 +81,7 @@ def _expected_work(request: TaskRequest) -> float:
     return jobs * hs23 / 4 / SECONDS_PER_DAY
 
 
-def _check_feasible(ctx: Context, connection: Connection, request: TaskRequest) -> None:
+def _check_feasible(connection: Connection, request: TaskRequest) -> None:
     """Refuse what no site could ever run, with the nearest that one could (design.md 7.6)."""
     known = facts.sites(connection, pilot_window_hours=3, refill_s=60)
     if not known:
@@ -96,7 +95,7 @@ def _check_feasible(ctx: Context, connection: Connection, request: TaskRequest) 
         memory_mb=request.resources.memory_mb,
         disk_mb=request.resources.disk_mb,
         cores=request.resources.cores,
-        base_wall_s=request.resources.wall_s,
+        wall_s=request.resources.wall_s,
         work_hs23_s=request.resources.work_hs23_s,
     )
     if request.site is not None:

@@ -253,3 +253,23 @@ def move_cursor(connection: Connection, name: str, seq: int) -> None:
         """),
         {"name": name, "seq": seq},
     )
+
+
+def add_sub(
+    connection: Connection, *, name: str, task_id: int, site_id: int, rse: str, bunch_id: int, transfer_id: str
+) -> None:
+    """Note the sub-dataset that carries a bunch's outputs, and its transfer."""
+    connection.execute(
+        text("""
+            INSERT INTO block (name, kind, task_id, site_id, rse, bunch_id, transfer_id, state)
+            VALUES (:name, 'sub', :task, :site, :rse, :bunch, :transfer, 'requested') ON CONFLICT (name) DO NOTHING
+        """),
+        {
+            "name": name,
+            "task": task_id,
+            "site": site_id,
+            "rse": rse,
+            "bunch": bunch_id,
+            "transfer": transfer_id,
+        },
+    )

@@ -1,12 +1,13 @@
 """How jobs end, and what a failure leaves behind: charged files and a new attempt, in the same transaction.
 
 A retry row takes its parent's ordinal and range; `task_file.failures` alone decides whether there is one. At most one
-live row per ordinal exists at any time, because parent's end and retry's birth are one transaction (design.md section 4).
+live row per ordinal exists at any time, because parent's end and retry's birth are one transaction (design section 4).
 """
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, RowMapping, text
+from sqlalchemy import Connection, RowMapping, bindparam, text
+from sqlalchemy.dialects.postgresql import JSONB
 
 from panda.domain.states import FINAL_JOB, JobStatus, sources_of
 
@@ -244,3 +245,16 @@ def set_status(connection: Connection, job_id: int, new: JobStatus, *, why: str,
         },
     )
     return True
+
+
+def add_errors(connection: Connection, jobs: list[int], errors: list[dict[str, object]]) -> None:
+    """Keep the errors with which jobs ended, beside what their pilots reported."""
+    if jobs and errors:
+        connection.execute(
+            text("""
+                INSERT INTO job_report (job_id, verdict, errors) SELECT j, 'failed', :errors
+                FROM unnest(CAST(:jobs AS bigint[])) AS j
+                ON CONFLICT (job_id) DO UPDATE SET errors = excluded.errors
+            """).bindparams(bindparam("errors", type_=JSONB)),
+            {"jobs": jobs, "errors": errors},
+        )

@@ -14,8 +14,7 @@ from panda.brokerage.snapshot import (
 
 _SITES = """
     SELECT s.*, st.space_gb - st.used_gb AS free_gb, r.releases, p.pilots, p.running_nodes,
-           (SELECT count(*) FROM in_hand h WHERE h.site_id = s.id AND h.since > now() - make_interval(secs => :refill))
-               AS started_recently
+           COALESCE(e.started, 0) AS started_recently
     FROM site s
     LEFT JOIN storage st ON st.rse = s.rse
     LEFT JOIN LATERAL (
@@ -25,6 +24,9 @@ _SITES = """
                    AS pilots,
                count(*) FILTER (WHERE last_update_job > now() - make_interval(hours => :hours)) AS running_nodes
         FROM pilot_activity WHERE site_id = s.id) p ON true
+    LEFT JOIN (
+        SELECT to_site, sum(n) AS started FROM job_event
+        WHERE to_state = 'sent' AND at > now() - make_interval(secs => :refill) GROUP BY to_site) e ON e.to_site = s.id
     ORDER BY s.id
 """
 
@@ -59,7 +61,7 @@ def _site(row: RowMapping, counts: tuple[JobCount, ...]) -> SiteFacts:
         status=row["status"],
         vos=frozenset(row["vos"]) or None,
         labels=frozenset(row["labels"]),
-        releases=frozenset(Release(*one) for one in row["releases"] or ()),
+        releases=None if row["releases"] is None else frozenset(Release(*one) for one in row["releases"]),
         memory_mb=row["memory_mb"],
         disk_mb=row["disk_mb"],
         cores=row["cores"],
@@ -126,7 +128,7 @@ def needs_of_task(task: RowMapping) -> Needs:
         memory_mb=task["memory_mb"],
         disk_mb=task["disk_mb"],
         cores=task["cores"],
-        base_wall_s=task["wall_s"],
+        wall_s=task["wall_s"],
         work_hs23_s=task["work_hs23_s"],
     )
 

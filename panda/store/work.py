@@ -120,7 +120,8 @@ def needs_of(connection: Connection, request: TaskRequest) -> int:
         vector,
     )
     matches = [needs.c[name] == value for name, value in vector.items()]
-    return connection.execute(select(needs.c.id).where(*matches)).scalar_one()
+    number: int = connection.execute(select(needs.c.id).where(*matches)).scalar_one()
+    return number
 
 
 def _up(number: int, step: int) -> int:

@@ -1,0 +1,300 @@
+"""The collector: final reports become registered outputs, ended jobs and retries (the adder of 2009).
+
+holding -> outputs registered at the site and in the sub-dataset -> finished at the T1 itself, else transferring until
+the job's own files are there. Outputs enter their output dataset only after their job has finished: a final state never
+changes, so a dataset never holds what a lost attempt made. Remote calls stand between transactions, never inside.
+"""
+
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, RowMapping
+
+from panda.ddm.port import DatasetSpec, DdmError, Did, FileSpec, ReplicaState, TransferRequest
+from panda.domain.dispatch import ErrorPair
+from panda.domain.names import scope_of
+from panda.domain.states import JobStatus, TaskStage
+from panda.domain.templates import lfn_of
+from panda.domain.verdict import DDM_ADDER, ExpectedOutput, FoundOutput, Verdict, judge
+from panda.services.context import Context
+from panda.services.dispatch import job_numbers
+from panda.services.ending import fail_jobs
+from panda.services.stage import SCOPE
+from panda.store import blocks, collection, ends, handover, inputs, work
+from panda.store.collection import OutputRow
+
+BATCH = 200
+AGAIN_S = 60.0
+KILLED = ("pilot", 1144)
+TRANSFER_LOOK_S = (1.0, 30.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What one round of the collector did."""
+
+    finished: int = 0
+    transferring: int = 0
+    failed: int = 0
+    attached: int = 0
+
+    @property
+    def anything(self) -> bool:
+        """Tell whether another round at once may find more."""
+        return bool(self.finished or self.transferring or self.failed or self.attached)
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    row: RowMapping
+    verdict: Verdict
+
+    @property
+    def moves(self) -> bool:
+        """Outputs of a finished job leave the site for the cloud's T1."""
+        home = self.row["home_rse"]
+        return self.verdict.finished and self.row["ddm_mode"] != "none" and home not in {None, self.row["rse"]}
+
+    @property
+    def sub(self) -> Did:
+        """Name of the sub-dataset that carries the outputs of the job's bunch from its site to the T1."""
+        return Did(SCOPE, f"panda.{self.row['task_id']}.s{self.row['site_id']}_sub{self.row['bunch_id']}")
+
+
+def collect(ctx: Context, limit: int = BATCH) -> Collected:
+    """Run one round: new reports, then arrivals, then attaching; may run in several processes at once."""
+    done = _collect_reports(ctx, limit)
+    finished = _collect_arrivals(ctx, limit)
+    attached = attach(ctx, limit=2000)
+    return Collected(done.finished + finished, done.transferring, done.failed, attached)
+
+
+def _collect_reports(ctx: Context, limit: int) -> Collected:
+    with ctx.engine.begin() as connection:
+        claimed = [one.job_id for one in collection.claim(connection, JobStatus.HOLDING.value, limit, AGAIN_S)]
+        if not claimed:
+            return Collected()
+        rows = collection.holding_jobs(connection, claimed)
+        cases = [_Case(row, _judge(connection, row)) for row in rows]
+    cases, later = _register(ctx, cases)
+    finished = transferring = failed = 0
+    for case in cases:
+        with ctx.engine.begin() as connection:
+            state = _settle(ctx, connection, case)
+        finished += state is JobStatus.FINISHED
+        transferring += state is JobStatus.TRANSFERRING
+        failed += state in {JobStatus.FAILED, JobStatus.CANCELLED}
+    if later:
+        with ctx.engine.begin() as connection:
+            collection.again(connection, dict.fromkeys(later, 5.0))
+    return Collected(finished, transferring, failed)
+
+
+def _judge(connection: Connection, row: RowMapping) -> Verdict:
+    """Compare what the pilot reported with what the task expects of this job."""
+    full = handover.jobs_in_hand(connection, [row["id"]])[0]
+    numbers = job_numbers(full, inputs.files_of_jobs(connection, [row["id"]]))
+    expected = [
+        ExpectedOutput(
+            place,
+            one["kind"],
+            scope_of(one["dataset"]),
+            lfn_of(one["lfn"], numbers),
+            one["dataset"],
+            bool(one.get("optional")),
+        )
+        for place, one in enumerate(row["expected"])
+    ]
+    return judge(row["verdict"], row["outputs"], row["errors"], expected, row["rse"])
+
+
+# --- with the DDM ---------------------------------------------------------------------------------------------------
+def _register(ctx: Context, cases: Sequence[_Case]) -> tuple[list[_Case], list[int]]:
+    """Register all outputs at their sites and in their sub-datasets; the second value are jobs to try again later."""
+    with_ddm = [case for case in cases if case.row["ddm_mode"] != "none" and case.verdict.outputs]
+    groups: dict[tuple[str, Did | None], list[tuple[_Case, FoundOutput]]] = defaultdict(list)
+    for case in with_ddm:
+        for one in case.verdict.outputs:
+            groups[one.rse, case.sub if case.moves else None].append((case, one))
+    wrong: dict[int, str] = {}
+    later: set[int] = set()
+    for (rse, sub), pairs in groups.items():
+        try:
+            wrong.update(_register_group(ctx, rse, sub, pairs))
+        except DdmError as error:
+            if not error.retryable:
+                wrong.update({case.row["id"]: str(error) for case, _ in pairs})
+            else:
+                later.update(case.row["id"] for case, _ in pairs)
+    ready = [case for case in cases if case.row["id"] not in later]
+    return [_with_error(case, wrong.get(case.row["id"])) for case in ready], sorted(later)
+
+
+def _register_group(
+    ctx: Context, rse: str, sub: Did | None, pairs: Sequence[tuple[_Case, FoundOutput]]
+) -> dict[int, str]:
+    """Register files of one RSE and sub-dataset; returns the jobs whose files the catalogue refused for good."""
+    if sub is not None:
+        meta = {"task": str(pairs[0][0].row["task_id"]), "kind": "sub"}
+        ctx.ddm.create_datasets([DatasetSpec(sub, meta=meta)]).raise_first()
+    owners = {_spec(case, one).did: case.row["id"] for case, one in pairs}
+    answer = ctx.ddm.register_replicas(
+        rse, [_spec(case, one) for case, one in pairs], dataset=sub, written_by="panda collector"
+    )
+    for _, error in answer.failed:
+        if error.retryable:
+            raise error
+    if sub is not None and answer.done:
+        home = pairs[0][0].row["home_rse"]
+        comment = f"task_id:{pairs[0][0].row['task_id']}"
+        asked = ctx.ddm.request([TransferRequest(sub, home, activity="Production Output", comment=comment)])
+        asked.raise_first()
+        _note_sub(ctx, pairs[0][0], sub, home, asked.ids[0])
+    return {owners[did]: str(error) for did, error in answer.failed}
+
+
+def _note_sub(ctx: Context, case: _Case, sub: Did, home: str, transfer: str | None) -> None:
+    with ctx.engine.begin() as connection:
+        if blocks.sub_block(connection, case.row["bunch_id"], case.row["site_id"]) is None and transfer is not None:
+            blocks.add_sub(
+                connection,
+                name=sub.name,
+                task_id=case.row["task_id"],
+                site_id=case.row["site_id"],
+                rse=home,
+                bunch_id=case.row["bunch_id"],
+                transfer_id=transfer,
+            )
+
+
+def _spec(case: _Case, one: FoundOutput) -> FileSpec:
+    guid = one.guid or str(uuid.uuid5(uuid.NAMESPACE_OID, f"{case.row['id']}:{one.expected.lfn}"))
+    return FileSpec(Did(one.expected.scope, one.expected.lfn), one.bytes, one.adler32, guid, one.events)
+
+
+def _with_error(case: _Case, error: str | None) -> _Case:
+    """Make a job failed whose outputs the catalogue refuses (ddm error 200)."""
+    if error is None:
+        return case
+    verdict = Verdict(False, (), (*case.verdict.errors, ErrorPair("ddm", DDM_ADDER, error[:500])))
+    return _Case(case.row, verdict)
+
+
+# --- the decision, one transaction per job --------------------------------------------------------------------------
+def _settle(ctx: Context, connection: Connection, case: _Case) -> JobStatus | None:
+    """Give the job its next state; None when somebody was faster."""
+    job = case.row["id"]
+    if not case.verdict.finished:
+        return _settle_failed(ctx, connection, case)
+    new = JobStatus.TRANSFERRING if case.moves else JobStatus.FINISHED
+    if new is JobStatus.FINISHED:
+        if not ends.end_jobs(connection, [job], new, why=case.verdict.words, who="collector"):
+            return None
+    else:
+        if not ends.set_status(connection, job, new, why="outputs move to the T1", who="collector"):
+            return None
+        collection.queue_for_collection(connection, job, new.value)
+    collection.add_outputs(connection, _rows(connection, case, "transferring" if case.moves else "ready"))
+    return new
+
+
+def _settle_failed(ctx: Context, connection: Connection, case: _Case) -> JobStatus | None:
+    """Fail the job and try it again; one that was killed on our order is cancelled (wire-protocol.md 9.1)."""
+    job, stage = case.row["id"], TaskStage(case.row["stage"])
+    if stage is TaskStage.ABORTING or any((one.component, one.code) == KILLED for one in case.verdict.errors):
+        if not ends.end_jobs(connection, [job], JobStatus.CANCELLED, why=case.verdict.words, who="collector"):
+            return None
+        collection.add_outputs(connection, _rows(connection, case, "ready"))
+        return JobStatus.CANCELLED
+    ended = fail_jobs(
+        ctx, connection, [job], case.verdict.errors, why=case.verdict.words, who="collector", charged=True
+    )
+    if not ended.jobs:
+        return None
+    collection.add_outputs(connection, _rows(connection, case, "ready"))
+    return JobStatus.FAILED
+
+
+def _rows(connection: Connection, case: _Case, state: str) -> list[OutputRow]:
+    local = case.row["ddm_mode"] == "none"
+    rows = []
+    for one in case.verdict.outputs:
+        known = work.dataset_by_name(connection, one.expected.dataset)
+        if known is None:
+            continue
+        spec = _spec(case, one)
+        rows.append(
+            OutputRow(
+                job_id=case.row["id"],
+                place=one.expected.place,
+                dataset_id=known["id"],
+                scope=spec.did.scope,
+                lfn=spec.did.name,
+                guid=spec.guid,
+                bytes=one.bytes,
+                adler32=one.adler32,
+                events=one.events,
+                rse=one.rse,
+                state="attached" if local else state,
+            )
+        )
+    return rows
+
+
+# --- arrivals and attaching -----------------------------------------------------------------------------------------
+def _collect_arrivals(ctx: Context, limit: int) -> int:
+    """Finish the transferring jobs whose own files are all at the T1."""
+    with ctx.engine.begin() as connection:
+        claimed = collection.claim(connection, JobStatus.TRANSFERRING.value, limit, AGAIN_S)
+        rows = collection.outputs_of(connection, [one.job_id for one in claimed]) if claimed else []
+    if not claimed:
+        return 0
+    wanted: dict[int, set[tuple[str, Did]]] = defaultdict(set)
+    for row in rows:
+        wanted[row["job_id"]].add((row["home_rse"], Did(row["scope"], row["lfn"])))
+    try:
+        there = _present(ctx, {pair for pairs in wanted.values() for pair in pairs})
+    except DdmError:
+        there = set()
+    complete = [one.job_id for one in claimed if wanted[one.job_id] <= there]
+    shortest, longest = TRANSFER_LOOK_S
+    later = {one.job_id: min(max(shortest, one.age_s / 4), longest) for one in claimed if one.job_id not in complete}
+    with ctx.engine.begin() as connection:
+        done = ends.end_jobs(connection, complete, JobStatus.FINISHED, why="outputs are at the T1", who="collector")
+        collection.set_output_state(connection, done, "transferring", "ready")
+        collection.again(connection, later)
+    return len(done)
+
+
+def _present(ctx: Context, wanted: Iterable[tuple[str, Did]]) -> set[tuple[str, Did]]:
+    by_rse: dict[str, list[Did]] = defaultdict(list)
+    for rse, did in wanted:
+        by_rse[rse].append(did)
+    return {
+        (replica.rse, replica.did)
+        for rse, dids in by_rse.items()
+        for replica in ctx.ddm.replicas(dids, [rse])
+        if replica.state is ReplicaState.AVAILABLE
+    }
+
+
+def attach(ctx: Context, *, limit: int, task_id: int | None = None) -> int:
+    """Put outputs of ended jobs into their output datasets; a crash in between repeats it and changes nothing."""
+    with ctx.engine.begin() as connection:
+        rows = collection.outputs_to_attach(connection, limit, task_id)
+    groups: dict[Did, list[RowMapping]] = defaultdict(list)
+    for row in rows:
+        groups[Did(row["dataset_scope"], row["dataset"])].append(row)
+    done = 0
+    for dataset, members in groups.items():
+        answer = ctx.ddm.attach(dataset, [Did(row["scope"], row["lfn"]) for row in members])
+        attached = set(answer.done)
+        keys = [(r["job_id"], r["place"]) for r in members if Did(r["scope"], r["lfn"]) in attached]
+        with ctx.engine.begin() as connection:
+            collection.set_attached(connection, keys)
+            for did, error in answer.failed:
+                work.add_incident(connection, "error", "ddm", str(did), f"not attached to {dataset}: {error}")
+        done += len(keys)
+    return done

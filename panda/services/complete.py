@@ -1,0 +1,99 @@
+"""The end of a task: nothing is live, every output is in its dataset, the datasets are closed, the verdict stands.
+
+A closed dataset holds every output of the task's finished jobs, once per ordinal (design 7.3); it is never reopened.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, RowMapping
+
+from panda.ddm.port import DdmError, Did
+from panda.domain.states import FINAL_JOB, FINAL_TASK, JobStatus, TaskStage
+from panda.services.collect import attach
+from panda.services.context import Context
+from panda.services.stage import SCOPE
+from panda.services.story import fenced
+from panda.store import blocks, closing, counters, work
+from panda.store.work import Lease
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The final stage of a task, or what it still waits for."""
+
+    stage: TaskStage | None
+    waits_for: str | None = None
+
+
+def complete(ctx: Context, lease: Lease) -> Completed:
+    """End the task if it can end now; a second call changes nothing."""
+    with ctx.engine.begin() as connection:
+        task = work.task_row(connection, lease.task_id)
+        waiting = _still_live(connection, task)
+    stage = TaskStage(task["stage"])
+    if stage in FINAL_TASK:
+        return Completed(stage)
+    if waiting is not None:
+        return Completed(None, waiting)
+    while attach(ctx, limit=2000, task_id=lease.task_id):
+        pass
+    with ctx.engine.begin() as connection:
+        left = closing.outputs_not_attached(connection, lease.task_id)
+        rows = work.datasets_of(connection, lease.task_id)
+        subs = [row["name"] for row in blocks.blocks_of_task(connection, lease.task_id) if row["kind"] == "sub"]
+    if left:
+        return Completed(None, f"AwaitingOutputs: {left} outputs are not in their datasets yet")
+    problem = _close_in_ddm(ctx, task, rows, subs)
+    if problem is not None:
+        return Completed(None, problem)
+    with fenced(ctx, lease) as connection:
+        return Completed(_finish(connection, lease.task_id))
+
+
+def _still_live(connection: Connection, task: RowMapping) -> str | None:
+    """Say what the task's end waits for; None when all its jobs are final and no more will come."""
+    if task["stage"] not in {TaskStage.RUNNING, TaskStage.ABORTING}:
+        return f"AwaitingStage: the task is {task['stage'].value}"
+    live: Counter[str] = Counter()
+    for row in counters.counts_of_tasks(connection, [task["id"]]):
+        if JobStatus(row["status"]) not in FINAL_JOB:
+            live[row["status"]] += row["n"]
+    if not live:
+        return None
+    words = ", ".join(f"{n} {state}" for state, n in sorted(live.items()))
+    name = "AwaitingTransfers" if live.keys() <= {"assigned"} else "AwaitingJobs"
+    return f"{name}: {words}"
+
+
+def _close_in_ddm(ctx: Context, task: RowMapping, rows: list[RowMapping], subs: list[str]) -> str | None:
+    if task["ddm_mode"] == "none":
+        return None
+    try:
+        ctx.ddm.close([Did(row["scope"], row["name"]) for row in rows if row["state"] == "open"]).raise_first()
+        ctx.ddm.close([Did(SCOPE, name) for name in subs]).raise_first()
+    except DdmError as error:
+        return f"AwaitingDdm: datasets could not be closed: {error}"
+    return None
+
+
+def _finish(connection: Connection, task_id: int) -> TaskStage:
+    """Close the datasets, give the verdict and wake the children, in one transaction."""
+    task = work.task_row(connection, task_id)
+    finished = closing.finished_ordinals(connection, task_id)
+    stage = verdict(TaskStage(task["stage"]), finished, task["next_ordinal"])
+    error = None if stage is TaskStage.DONE else f"{finished} of {task['next_ordinal']} jobs finished"
+    closing.close_datasets(connection, task_id)
+    work.set_stage(connection, task_id, stage, error=error)
+    children = closing.children(connection, task_id)
+    work.wake(connection, children)
+    return stage
+
+
+def verdict(stage: TaskStage, finished: int, jobs: int) -> TaskStage:
+    """Give a task's final stage: all ordinals finished -> done, some -> finished, none -> failed."""
+    if stage is TaskStage.ABORTING:
+        return TaskStage.ABORTED
+    if finished >= jobs > 0:
+        return TaskStage.DONE
+    return TaskStage.FINISHED if finished else TaskStage.FAILED

@@ -1,0 +1,261 @@
+"""What people order: abort, finish, pause, resume, retry, priority, kill, site on and off.
+
+Each call is one short transaction and answers at once; where many rows follow, a `pending_action` is left that
+conductor or Bamboo work off in chunks, so that dispatch never waits and a restart loses nothing (design section 5).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, RowMapping
+
+from panda.domain.states import FINAL_TASK, JobStatus, TaskStage
+from panda.errors import Conflict, NotFound, Refused
+from panda.services.context import Context
+from panda.services.dispatch import KILL
+from panda.store import actions, blocks, closing, counters, ends, handover, placement, queue, work
+
+CHUNK = 1000
+STATUSES = ("online", "brokeroff", "test", "offline")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkedOff:
+    """How many orders were carried out, and how many rows they touched."""
+
+    orders: int
+    rows: int
+
+
+# --- the calls ------------------------------------------------------------------------------------------------------
+def abort_task(ctx: Context, task_id: int, who: str, why: str = "aborted") -> None:
+    """Stop a task: waiting jobs are cancelled, running ones hear it with their next heartbeat; what is done stays."""
+    with ctx.engine.begin() as connection:
+        task = _live_task(connection, task_id)
+        if task["stage"] != TaskStage.ABORTING:
+            work.set_stage(connection, task_id, TaskStage.ABORTING, error=f"{why} by {who}")
+        actions.order(connection, "abort", who, task_id=task_id, arguments={"why": why})
+        work.add_incident(connection, "info", "control", f"task:{task_id}", f"abort by {who}: {why}")
+        work.wake(connection, [task_id])
+
+
+def finish_task(ctx: Context, task_id: int, who: str) -> None:
+    """End a task with what it has: jobs that no pilot holds are cancelled, the others run to their end."""
+    with ctx.engine.begin() as connection:
+        _live_task(connection, task_id)
+        actions.order(connection, "finish", who, task_id=task_id)
+        work.add_incident(connection, "info", "control", f"task:{task_id}", f"finish by {who}")
+
+
+def pause_task(ctx: Context, task_id: int, who: str, why: str = "paused") -> None:
+    """Hold a task: no further job is handed out, running ones go on."""
+    with ctx.engine.begin() as connection:
+        task = _live_task(connection, task_id)
+        if task["hold"] is None:
+            work.update_task(connection, task_id, hold=f"{why} by {who}")
+            actions.order(connection, "hold", who, task_id=task_id)
+            work.add_incident(connection, "info", "control", f"task:{task_id}", f"pause by {who}")
+
+
+def resume_task(ctx: Context, task_id: int, who: str) -> None:
+    """Let a held task go on."""
+    with ctx.engine.begin() as connection:
+        task = _live_task(connection, task_id)
+        if task["hold"] is not None:
+            work.update_task(connection, task_id, hold=None)
+            actions.order(connection, "resume", who, task_id=task_id)
+            work.wake(connection, [task_id])
+            work.add_incident(connection, "info", "control", f"task:{task_id}", f"resume by {who}")
+
+
+def retry_task(ctx: Context, task_id: int, who: str) -> int:
+    """Try a task's failed ordinals again; after its end the outputs go to continuation datasets `<name>.r<n>`.
+
+    Returns the number of new attempts. Raises Conflict where nothing failed, or while the task is being aborted.
+    """
+    with ctx.engine.begin() as connection:
+        task = work.task_row(connection, task_id)
+        stage = TaskStage(task["stage"])
+        if stage in {TaskStage.ABORTED, TaskStage.ABORTING, TaskStage.DONE}:
+            raise Conflict(
+                f"task {task_id} is {stage.value}", hint="only a running, finished or failed task is retried"
+            )
+        failed = closing.failed_ordinals(connection, task_id, 1_000_000)
+        if not failed:
+            raise Conflict(f"task {task_id} has no failed job to retry", hint="'panda jobs' lists its jobs")
+        closing.forgive(connection, task_id)
+        if stage in FINAL_TASK:
+            _continue_outputs(connection, task)
+            work.set_stage(connection, task_id, TaskStage.RUNNING)
+        size = ctx.settings.expansion.bunch_size
+        born = ends.retry(connection, failed, why=f"retry by {who}", who=who, bunch_size=size)
+        work.wake(connection, [task_id])
+        work.add_incident(connection, "info", "control", f"task:{task_id}", f"retry of {len(born)} jobs by {who}")
+    make_datasets(ctx, task_id)
+    return len(born)
+
+
+def make_datasets(ctx: Context, task_id: int) -> None:
+    """Make the task's open datasets in the DDM (again: repeating it changes nothing)."""
+    from panda.services.assign import make_output_datasets
+
+    make_output_datasets(ctx, task_id)
+
+
+def _continue_outputs(connection: Connection, task: RowMapping) -> None:
+    new = dict(closing.open_continuations(connection, task["id"]))
+    outputs = []
+    for one in task["outputs"]:
+        base = one.get("base", one["dataset"])
+        outputs.append(one | {"dataset": new.get(base, one["dataset"]), "base": base})
+    work.update_task(connection, task["id"], outputs=outputs)
+
+
+def set_priority(ctx: Context, task_id: int, priority: int, who: str) -> None:
+    """Change a task's priority, for waiting jobs too."""
+    if priority < 0:
+        raise Refused(f"priority is {priority}; it must not be negative", hint="0 to 10000")
+    with ctx.engine.begin() as connection:
+        _live_task(connection, task_id)
+        work.update_task(connection, task_id, priority=priority)
+        actions.order(connection, "priority", who, task_id=task_id)
+        work.add_incident(connection, "info", "control", f"task:{task_id}", f"priority {priority} by {who}")
+
+
+def kill_jobs(ctx: Context, job_ids: Sequence[int], who: str, why: str = "killed") -> dict[int, bool]:
+    """Kill jobs: those no pilot holds are cancelled at once, the others hear `tobekilled` with their next heartbeat.
+
+    Returns for each id whether there was anything to kill.
+    """
+    if len(job_ids) > CHUNK:
+        raise Refused(f"{len(job_ids)} jobs in one call; at most {CHUNK}", hint="kill the task, or call in chunks")
+    with ctx.engine.begin() as connection:
+        done = set(_kill(connection, list(job_ids), who, why))
+    return {job: job in done for job in job_ids}
+
+
+def set_site_status(ctx: Context, site: str, status: str, who: str, comment: str = "") -> None:
+    """Set a site online, brokeroff, test or offline; running work goes on."""
+    if status not in STATUSES:
+        raise Refused(f"site status {status!r} is unknown", hint=f"one of {', '.join(STATUSES)}")
+    with ctx.engine.begin() as connection:
+        site_id = actions.set_site_status(connection, site, status, comment)
+        if site_id is None:
+            raise NotFound(f"there is no site {site!r}", hint="'panda sites' lists them")
+        kind = "site_off" if status == "offline" else "site_on"
+        actions.order(connection, kind, who, site_id=site_id, arguments={"status": status})
+        work.add_incident(connection, "info", "queuecontrol", f"site:{site}", f"{status} by {who}: {comment}")
+
+
+def _live_task(connection: Connection, task_id: int) -> RowMapping:
+    task = work.task_row(connection, task_id)
+    stage = TaskStage(task["stage"])
+    if stage in FINAL_TASK:
+        raise Conflict(
+            f"task {task_id} is {stage.value} already", hint="nothing can be changed after the end but retry"
+        )
+    return task
+
+
+def _kill(connection: Connection, jobs: list[int], who: str, why: str) -> list[int]:
+    """Cancel what waits and what only the collector has; tell the pilots of the rest."""
+    live = ends.live_jobs(connection, jobs)
+    held = [row["id"] for row in live if row["status"] in {"sent", "starting", "running"}]
+    free = [row["id"] for row in live if row["id"] not in set(held)]
+    ends.end_jobs(connection, free, JobStatus.CANCELLED, why=f"taskbuffer 100: {why}", who=who)
+    handover.set_command(connection, held, KILL, who)
+    return [row["id"] for row in live]
+
+
+# --- the heavy part -------------------------------------------------------------------------------------------------
+def work_off(ctx: Context, limit: int = 20) -> WorkedOff:
+    """Carry out what is due of the orders, in chunks; an order is repeated until a whole pass finds nothing to do."""
+    with ctx.engine.begin() as connection:
+        orders = actions.due(connection, limit)
+    rows = 0
+    for order in orders:
+        touched = _pass(ctx, order)
+        rows += touched
+        with ctx.engine.begin() as connection:
+            if touched == 0 and order["passes"] > 0:
+                actions.done(connection, order["id"])
+            else:
+                actions.again(connection, order["id"], 0.0 if touched else 1.0)
+    return WorkedOff(len(orders), rows)
+
+
+def _pass(ctx: Context, order: RowMapping) -> int:
+    """Go over all rows of one order once, chunk by chunk; the row locks of a chunk are short."""
+    step = _STEPS[order["kind"]]
+    touched = 0
+    while True:
+        with ctx.engine.begin() as connection:
+            n = step(connection, order)
+        touched += n
+        if n < CHUNK:
+            return touched
+
+
+def _abort_chunk(connection: Connection, order: RowMapping) -> int:
+    jobs = actions.jobs_to_cancel(connection, order["task_id"], CHUNK)
+    ended = ends.end_jobs(connection, jobs, JobStatus.CANCELLED, why="taskbuffer 103: aborted", who=order["who"])
+    held = actions.jobs_to_tell(connection, order["task_id"], CHUNK)
+    handover.set_command(connection, held, KILL, order["who"])
+    if len(jobs) < CHUNK:
+        blocks.cancel_unused(connection, order["task_id"])
+        _end_if_nothing_lives(connection, order["task_id"])
+    return len(ended)
+
+
+def _end_if_nothing_lives(connection: Connection, task_id: int) -> None:
+    """Wake an aborting task whose last job has ended, so that its story closes it."""
+    live = [
+        row
+        for row in counters.counts_of_tasks(connection, [task_id])
+        if row["status"] not in {"finished", "failed", "cancelled", "closed"}
+    ]
+    if not live:
+        work.wake(connection, [task_id])
+
+
+def _finish_chunk(connection: Connection, order: RowMapping) -> int:
+    jobs = actions.jobs_without_pilot(connection, order["task_id"], CHUNK)
+    ended = ends.end_jobs(connection, jobs, JobStatus.CANCELLED, why="the task was told to finish", who=order["who"])
+    return len(ended)
+
+
+def _hold_chunk(connection: Connection, order: RowMapping) -> int:
+    return actions.remove_ready_of_task(connection, order["task_id"], CHUNK)
+
+
+def _resume_chunk(connection: Connection, order: RowMapping) -> int:
+    bunches = queue.bunches_missing_in_ready(connection, 100, order["task_id"])
+    return queue.fill_ready(connection, bunches)
+
+
+def _priority_chunk(connection: Connection, order: RowMapping) -> int:
+    return actions.reprioritise(connection, order["task_id"], CHUNK)
+
+
+def _site_off_chunk(connection: Connection, order: RowMapping) -> int:
+    bunches = actions.bunches_at_site(connection, order["site_id"], 100)
+    tasks = placement.rebroker(connection, bunches, why="the site is offline", who=order["who"])
+    work.wake(connection, actions.tasks_of(connection, bunches))
+    return len(tasks)
+
+
+def _site_on_chunk(connection: Connection, _order: RowMapping) -> int:
+    bunches = queue.bunches_missing_in_ready(connection, 100)
+    work.wake(connection, actions.tasks_waiting_for_site(connection))
+    return queue.fill_ready(connection, bunches)
+
+
+_STEPS: dict[str, Callable[[Connection, RowMapping], int]] = {
+    "abort": _abort_chunk,
+    "finish": _finish_chunk,
+    "hold": _hold_chunk,
+    "resume": _resume_chunk,
+    "priority": _priority_chunk,
+    "site_off": _site_off_chunk,
+    "site_on": _site_on_chunk,
+}

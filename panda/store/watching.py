@@ -1,0 +1,98 @@
+"""What has lasted too long: one query per limit of domain.md 2.9. No state can last for ever."""
+
+from sqlalchemy import Connection, RowMapping, text
+
+
+def silent_jobs(connection: Connection, state: str, limit_s: int, limit: int) -> list[int]:
+    """Which jobs in a pilot's hand in this state have given no sign of life for so long?"""
+    query = text("""
+        SELECT j.id FROM in_hand h JOIN job j ON j.id = h.job_id
+        WHERE j.status = CAST(:state AS job_status) AND h.last_seen < now() - make_interval(secs => :s)
+        ORDER BY j.id LIMIT :limit
+    """)
+    return list(connection.execute(query, {"state": state, "s": limit_s, "limit": limit}).scalars())
+
+
+def lasting_jobs(connection: Connection, state: str, limit_s: int, urgent_s: int, limit: int) -> list[int]:
+    """Which holding or transferring jobs wait too long? Users' jobs and urgent production have the shorter limit."""
+    query = text("""
+        SELECT c.job_id FROM to_collect c JOIN job j ON j.id = c.job_id JOIN production_task t ON t.id = j.task_id
+        WHERE c.state = CAST(:state AS job_status) AND j.status = c.state
+          AND c.since < now() - make_interval(secs => CASE
+              WHEN t.label IN ('user', 'panda') OR t.priority > 800 THEN :urgent ELSE :s END)
+        ORDER BY c.job_id LIMIT :limit
+    """)
+    values = {"state": state, "s": limit_s, "urgent": urgent_s, "limit": limit}
+    return list(connection.execute(query, values).scalars())
+
+
+def lasting_bunches(connection: Connection, state: str, limit_s: int, limit: int) -> list[int]:
+    """Which bunches are in this state for too long?"""
+    query = text("""
+        SELECT id FROM bunch WHERE open AND state = CAST(:state AS bunch_state)
+          AND since < now() - make_interval(secs => :s) ORDER BY id LIMIT :limit
+    """)
+    return list(connection.execute(query, {"state": state, "s": limit_s, "limit": limit}).scalars())
+
+
+def tasks_of_bunches(connection: Connection, bunches: list[int]) -> list[int]:
+    """Which tasks do these bunches belong to?"""
+    query = text("SELECT DISTINCT task_id FROM bunch WHERE id = ANY(:bunches)")
+    return list(connection.execute(query, {"bunches": bunches}).scalars())
+
+
+def old_jobs(connection: Connection, users_s: int, all_s: int, limit: int) -> list[int]:
+    """Which live jobs belong to tasks that were submitted too long ago?"""
+    query = text("""
+        SELECT j.id FROM production_task t JOIN job j ON j.task_id = t.id
+        WHERE t.stage IN ('assigned', 'running')
+          AND t.submitted_at < now() - make_interval(secs => CASE
+              WHEN t.label IN ('user', 'panda') THEN :users ELSE :all_ END)
+          AND (j.status IS NULL OR j.status NOT IN ('finished', 'failed', 'cancelled', 'closed'))
+        ORDER BY j.id LIMIT :limit
+    """)
+    return list(connection.execute(query, {"users": users_s, "all_": all_s, "limit": limit}).scalars())
+
+
+def note_up(connection: Connection, name: str, gap_s: int) -> float:
+    """Note that a service works; returns for how many seconds (since its last outage longer than `gap_s`)."""
+    row: RowMapping = (
+        connection.execute(
+            text("""
+                INSERT INTO outage (name) VALUES (:name) ON CONFLICT (name) DO UPDATE
+                SET up_since = CASE WHEN outage.seen_at < now() - make_interval(secs => :gap) THEN now()
+                                    ELSE outage.up_since END,
+                    seen_at = now()
+                RETURNING EXTRACT(epoch FROM now() - up_since) AS up
+            """),
+            {"name": name, "gap": gap_s},
+        )
+        .mappings()
+        .one()
+    )
+    return float(row["up"])
+
+
+def up_for(connection: Connection, name: str, gap_s: int) -> float:
+    """For how long has a service worked without an outage longer than `gap_s`? 0 while it is away."""
+    query = text("""
+        SELECT CASE WHEN seen_at < now() - make_interval(secs => :gap) THEN 0
+                    ELSE EXTRACT(epoch FROM now() - up_since) END FROM outage WHERE name = :name
+    """)
+    return float(connection.scalar(query, {"name": name, "gap": gap_s}) or 0.0)
+
+
+def clean_requests(connection: Connection) -> int:
+    """Drop the answers to pilots' requests of more than a day ago; no pilot repeats a request that late."""
+    return connection.execute(text("DELETE FROM pilot_request WHERE at < now() - interval '1 day'")).rowcount
+
+
+def lost_workers(connection: Connection, silent_s: int) -> int:
+    """Mark pilots that no factory has spoken of for long as ended; returns how many."""
+    return connection.execute(
+        text("""
+            UPDATE worker SET status = 'missed', ended_at = now(), diag = 'no word from its factory'
+            WHERE ended_at IS NULL AND seen_at < now() - make_interval(secs => :s)
+        """),
+        {"s": silent_s},
+    ).rowcount
