@@ -75,10 +75,10 @@ def _trouble(target: _Target, spec: FileSpec, *, visible: bool) -> DdmError | No
     """Why a file cannot be registered as it is described: looked up at the storage, no checksum."""
     try:
         contents.check_file(spec)
-        path = storage.path_on(target.root, spec.did)
+        path = storage.pfn(target.root, spec.did).removeprefix(storage.PFN_PREFIX)
     except DdmError as error:
         return error
-    if spec.pfn and spec.pfn.removeprefix(storage.PFN_PREFIX) != str(path):
+    if spec.pfn and spec.pfn.removeprefix(storage.PFN_PREFIX) != path:
         return Inconsistent(f"{spec.did} at {target.rse} has to lie at {path}, not at {spec.pfn[:300]}")
     if not visible:
         return None
@@ -151,7 +151,7 @@ def declare_lost(engine: Engine, rse: str, dids: Sequence[Did], reason: str) -> 
 # Look-up -------------------------------------------------------------------------------------------------------------
 
 _REPLICAS = text("""
-    SELECT f.scope, f.name, f.bytes, f.adler32, f.guid, r.rse, r.state, r.written_by, r.at, e.root
+    SELECT f.scope, f.name, f.bytes, f.adler32, f.guid::text AS guid, r.rse, r.state, r.written_by, r.at, e.root
       FROM unnest(CAST(:scopes AS text[]), CAST(:names AS text[])) AS w(scope, name)
       JOIN ddm.file f USING (scope, name)
       JOIN ddm.replica r ON r.file_id = f.id
@@ -159,7 +159,7 @@ _REPLICAS = text("""
      WHERE r.state <> 'DELETING' AND (CAST(:rses AS text[]) IS NULL OR r.rse = ANY(CAST(:rses AS text[])))
 """)
 _LOCAL = text("""
-    SELECT f.id, f.scope, f.name, f.bytes, f.adler32, f.guid, r.rse, r.state, r.written_by, r.at, e.root
+    SELECT f.id, f.scope, f.name, f.bytes, f.adler32, f.guid::text AS guid, r.rse, r.state, r.written_by, r.at, e.root
       FROM ddm.rse e
       JOIN ddm.replica r ON r.rse = e.name
       JOIN ddm.file f ON f.id = r.file_id
@@ -187,7 +187,7 @@ def _info(row: Row[tuple[object, ...]]) -> ReplicaInfo:
         pfn=storage.pfn(row.root, did),
         bytes=row.bytes,
         adler32=row.adler32,
-        guid=str(row.guid),
+        guid=row.guid,
         written_by=row.written_by,
         at=row.at,
     )

@@ -6,6 +6,7 @@ the port, which has no separator and no `..`: a path outside the root cannot be 
 
 import os
 import re
+import stat
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
@@ -57,8 +58,8 @@ def path_on(root: str, did: Did) -> Path:
 
 
 def pfn(root: str, did: Did) -> str:
-    """The address of a file at an RSE."""
-    return f"{PFN_PREFIX}{path_on(root, did)}"
+    """The address of a file at an RSE; for names from the catalogue, which were checked when they entered it."""
+    return f"{PFN_PREFIX}{root.rstrip('/')}/{file_path(did.scope, did.name)}"
 
 
 def part_path(target: Path, request_id: int, lease: int) -> Path:
@@ -77,12 +78,13 @@ def reachable(root: str) -> bool:
     return Path(root).is_dir()
 
 
-def size_of(path: Path) -> int | None:
-    """Size in bytes, None when there is no such regular file."""
+def size_of(path: Path | str) -> int | None:
+    """Size in bytes, None when there is no such file (a symbolic link is none)."""
     try:
-        return path.stat(follow_symlinks=False).st_size
+        found = os.stat(path, follow_symlinks=False)  # noqa: PTH116  # a hundred thousand in one call: no Path objects
     except (FileNotFoundError, NotADirectoryError):
         return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
 def holds(path: Path, expected: Expected) -> bool:
