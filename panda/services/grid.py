@@ -1,6 +1,6 @@
 """The grid file: read, checked, stored, its storages declared and its folders made; and what pilots read of it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -10,11 +10,19 @@ from panda.ddm.port import RseSpec
 from panda.domain.grid import CloudSpec, GridFile, QueueSpec, SiteSpec, StorageSpec, parse_grid, stricter
 from panda.errors import BadRequest, NotFound
 from panda.services.context import Context
+from panda.services.control import set_site_status
 from panda.store import grid as store
 from panda.store.schema import cloud, queue, storage
 
 GONE = "not in the grid file"
 GIGABYTE = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    site: str
+    status: str
+    comment: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +85,24 @@ def load(ctx: Context, grid: GridFile) -> LoadedGrid:
         store.upsert(connection, storage, "rse", [_storage_row(ctx, grid, one) for one in grid.storages])
         store.install(connection, [row for one in grid.sites for row in _release_rows(grid, one, ids[one.name])])
         gone = sorted(known.keys() - {one.name for one in grid.sites})
-        store.retire_sites(connection, gone, GONE)
         store.retire(connection, cloud, [one.name for one in grid.clouds])
         store.retire(connection, queue, [one.name for spec in grid.sites for one in spec.queues])
+    for one in _changes(grid, known):
+        set_site_status(ctx, one.site, one.status, "the grid file", one.comment)
     return LoadedGrid(len(grid.clouds), len(grid.sites), len(queues), len(grid.storages), tuple(gone))
+
+
+def _changes(grid: GridFile, known: Mapping[str, store.KnownSite]) -> Iterable[_Change]:
+    """Tell which known sites get another status; each change goes the same way as an operator's."""
+    for spec in grid.sites:
+        old = known.get(spec.name)
+        if old is not None and spec.status is not None and spec.status != old.status:
+            yield _Change(spec.name, spec.status, spec.comment)
+        elif old is not None and spec.status is None and old.comment == GONE:
+            yield _Change(spec.name, "online", spec.comment)
+    for name in sorted(known.keys() - {one.name for one in grid.sites}):
+        if known[name].comment != GONE:
+            yield _Change(name, "offline", GONE)
 
 
 def storage_root(ctx: Context, spec: StorageSpec) -> Path:
@@ -131,7 +153,7 @@ def _site_row(ctx: Context, spec: SiteSpec, known: store.KnownSite | None) -> st
     row = asdict(spec) | {"software": str(software_folder(ctx, spec)), "status": spec.status or "online"}
     for name in ("queues", "releases"):
         del row[name]
-    if spec.status is None and known is not None and known.comment != GONE:
+    if known is not None:
         row |= {"status": known.status, "comment": known.comment}
     return _lists(row)
 

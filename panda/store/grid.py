@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Table, case, delete, func, select, tuple_, update
+from sqlalchemy import Connection, Table, delete, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from panda.store.schema import cloud, queue, site, site_release, storage
@@ -75,7 +75,7 @@ def site_ids(connection: Connection) -> dict[str, int]:
 
 
 def store_sites(connection: Connection, rows: Sequence[Row], known: Collection[str]) -> None:
-    """Insert new sites and overwrite known ones; `status_since` moves only when the status does.
+    """Insert new sites and overwrite known ones.
 
     Not one INSERT .. ON CONFLICT: that takes an id for every row it only updates, and site ids are small.
     """
@@ -84,15 +84,7 @@ def store_sites(connection: Connection, rows: Sequence[Row], known: Collection[s
         connection.execute(insert(site).values(new).on_conflict_do_nothing())
     for row in rows:
         if row["name"] in known:
-            moved = case((site.c.status == row["status"], site.c.status_since), else_=func.now())
-            connection.execute(update(site).where(site.c.name == row["name"]).values(**row, status_since=moved))
-
-
-def retire_sites(connection: Connection, names: Sequence[str], comment: str) -> None:
-    """Set sites offline, with a comment that says why."""
-    there = site.c.name.in_(names) & (site.c.comment != comment)
-    values = {"status": "offline", "comment": comment, "status_since": func.now()}
-    connection.execute(update(site).where(there).values(values))
+            connection.execute(update(site).where(site.c.name == row["name"]).values(**row))
 
 
 def retire(connection: Connection, table: Table, keep: Sequence[str]) -> None:
