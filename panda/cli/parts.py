@@ -133,13 +133,15 @@ def _factory_options(settings: Settings) -> tuple[str, ...]:
 
 def panda_parts(settings: Settings, *, without: frozenset[str] = frozenset()) -> list[Part]:
     """All parts of a system less those in `without`; a database or Prefect of somebody else is no part of ours."""
+    # Tables that are known to be right need not be waited for: the step that checks them runs beside the others.
+    ready = ("database",) if Stamp(settings, "tables").holds(_tables_state(settings)) else ("prepare",)
     parts = [
         *([_database(settings)] if settings.database_url is None else []),
-        Part("prepare", (sys.executable, "-m", "panda.cli", "prepare"), after=("database",), step=True, folder=ROOT),
-        _api(settings),
-        Part("conductor", command_of("conductor", settings), after=("prepare",), folder=ROOT),
-        Part("agent", command_of("agent", settings), after=("prepare",), folder=ROOT),
-        _factory(settings),
+        _prepare(settings),
+        _api(settings, ready),
+        Part("conductor", command_of("conductor", settings), after=ready, folder=ROOT),
+        Part("agent", command_of("agent", settings), after=ready, folder=ROOT),
+        _factory(settings, ready),
         *([_prefect(settings)] if settings.prefect_url is None else []),
         *_deployments(settings),
         _worker(settings),
@@ -152,21 +154,41 @@ def _database(settings: Settings) -> Part:
     return Part("database", cluster=cluster, wave=Wave.DATABASE, address=f"socket in {cluster.folder}")
 
 
-def _factory(settings: Settings) -> Part:
+def _prepare(settings: Settings) -> Part:
+    return Part(
+        "prepare",
+        (sys.executable, "-m", "panda.cli", "prepare"),
+        after=("database",),
+        folder=ROOT,
+        step=True,
+        succeeded=lambda: Stamp(settings, "tables").set(_tables_state(settings)),
+    )
+
+
+def _tables_state(settings: Settings) -> str:
+    """Which migrations there are, and which cluster they were applied to: one made anew has another file here."""
+    made = settings.data_dir / "postgres" / "data" / "PG_VERSION"
+    born = made.stat().st_mtime_ns if made.exists() else 0
+    names = sorted(path.name for path in (ROOT / "panda").rglob("migrations/**/*.py"))
+    where = hashlib.sha256(f"{settings.database_url} {settings.proddb_url}".encode()).hexdigest()
+    return f"{where} {born} {' '.join(names)}"
+
+
+def _factory(settings: Settings, after: tuple[str, ...]) -> Part:
     return Part(
         "factory",
         (*command_of("factory", settings), "--stop-pilots-on-exit"),
-        after=("prepare",),
+        after=after,
         folder=ROOT,
         grace_s=settings.factory.stop_grace_s + 10,
     )
 
 
-def _api(settings: Settings) -> Part:
+def _api(settings: Settings, after: tuple[str, ...]) -> Part:
     return Part(
         "api",
         command_of("api", settings),
-        after=("prepare",),
+        after=after,
         folder=ROOT,
         probe=lambda: _answers(f"{settings.api_url}/api/v1/system/is_alive"),
         wave=Wave.SERVER,

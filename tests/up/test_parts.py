@@ -1,5 +1,6 @@
 """Which processes a system consists of, and that their environment writes nothing outside the data folder."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -87,3 +88,21 @@ def test_an_error_is_one_sentence_and_exit_code_1(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("panda: PANDA_HOST=0.0.0.0 would open the API to the network")
     assert done.stderr.count("\n") == 1
+
+
+def test_nobody_waits_for_tables_that_are_known_to_be_right(tmp_path: Path) -> None:
+    settings = load(data_dir=tmp_path)
+    version = tmp_path / "postgres" / "data" / "PG_VERSION"
+    version.parent.mkdir(parents=True)
+
+    def waits_for() -> tuple[str, ...]:
+        return next(part.after for part in panda_parts(settings) if part.name == "api")
+
+    assert waits_for() == ("prepare",)
+    version.write_text("18\n", encoding="ascii")
+    prepare = next(part for part in panda_parts(settings) if part.name == "prepare")
+    assert prepare.succeeded is not None
+    prepare.succeeded()
+    assert waits_for() == ("database",)
+    os.utime(version, ns=(1, 1))  # another cluster
+    assert waits_for() == ("prepare",)
