@@ -1,0 +1,136 @@
+"""From values of the domain to the dictionaries of the wire: jobs for pilots, answers to updates, demand of queues."""
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import TypeAlias
+
+from panda.domain.dispatch import HandedInput, HandedJob, HandedOutput, QueueDemand, UpdateAnswer
+
+WireValue: TypeAlias = str | int | float | bool | None
+WireJob: TypeAlias = dict[str, WireValue]
+
+STATUS_OK = 0
+STATUS_NO_JOBS = 20
+STATUS_INVALID = 50
+ANALYSIS_LABELS = frozenset({"user", "panda"})
+_LOG_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "panda:log")
+
+
+def wire_job(job: HandedJob, source_url: str = "") -> WireJob:
+    """A job as pilots read it (wire-protocol.md 5): lists are comma-joined and parallel, "NULL" or "" is none.
+
+    `lease` and `heartbeat` (s) are ours: the first comes back in every update.
+    """
+    return {
+        **_identity(job),
+        **_work(job),
+        **_inputs(job.inputs),
+        **_outputs(job.outputs, job.site),
+        "sourceURL": source_url,
+        "lease": job.lease,
+        "heartbeat": job.heartbeat_s,
+    }
+
+
+def _identity(job: HandedJob) -> WireJob:
+    return {
+        "StatusCode": STATUS_OK,
+        "PandaID": job.job_id,
+        "taskID": job.task_id,
+        "jobsetID": "NULL",
+        "jobDefinitionID": job.task_id,
+        "reqID": job.task_id,
+        "jobName": f"{job.task_name.rstrip('/')}._{job.ordinal + 1:06d}",
+        "attemptNr": job.attempt,
+        "prodSourceLabel": job.label,
+        "prodUserID": job.owner,
+        "workingGroup": job.working_group or "NULL",
+        "processingType": job.processing_type,
+        "VO": job.vo,
+        "cloud": job.cloud or "NULL",
+        "computingSite": job.queue,
+        "currentPriority": job.priority,
+        "nSent": 1,
+    }
+
+
+def _work(job: HandedJob) -> WireJob:
+    analysis = job.label in ANALYSIS_LABELS
+    return {
+        "transformation": job.transformation,
+        "jobPars": job.parameters,
+        "homepackage": job.release or "NULL",
+        "swRelease": job.release or "NULL",
+        "cmtConfig": job.architecture or "NULL",
+        "coreCount": job.cores,
+        "minRamCount": job.memory_mb,
+        "minRamUnit": "MB",
+        "maxWalltime": job.max_wall_s,
+        "maxCpuCount": job.max_cpu_s,
+        "maxDiskCount": job.disk_mb,
+        "maxDiskUnit": "MB",
+        "resource_type": "MCORE" if job.cores > 1 else "SCORE",
+        "transferType": "NULL",
+        "jobType": "analysis" if analysis else "production",
+        "firstEvent": job.first_event,
+        "nEvents": job.n_events,
+        "debug": "False",
+    }
+
+
+def _joined(values: Iterable[object]) -> str:
+    return ",".join("NULL" if value in (None, "") else str(value) for value in values)
+
+
+def _inputs(files: Sequence[HandedInput]) -> WireJob:
+    return {
+        "inFiles": _joined(one.lfn for one in files),
+        "realDatasetsIn": _joined(one.dataset for one in files),
+        "scopeIn": _joined(one.scope for one in files),
+        "GUID": _joined(one.guid for one in files),
+        "fsize": _joined(one.bytes for one in files),
+        "checksum": _joined(f"ad:{one.adler32}" for one in files),
+        "ddmEndPointIn": _joined(one.rse for one in files),
+        "prodDBlocks": _joined(one.dataset for one in files),
+        "prodDBlockToken": _joined(None for _ in files),
+        "dispatchDblock": _joined(None for _ in files),
+        "dispatchDBlockToken": _joined(None for _ in files),
+    }
+
+
+def _outputs(files: Sequence[HandedOutput], site: str) -> WireJob:
+    """The log is one of `outFiles`, its scope alone stands apart: pilots lose a job whose lists do not fit."""
+    log = next((one for one in files if one.kind == "log"), None)
+    others = [one for one in files if one.kind != "log"]
+    every = [*others, log] if log else others
+    return {
+        "outFiles": _joined(one.lfn for one in every),
+        "realDatasets": _joined(one.dataset for one in every),
+        "destinationDblock": _joined(one.dataset for one in every),
+        "ddmEndPointOut": _joined(one.rse for one in every),
+        "fileDestinationSE": _joined(site for _ in every),
+        "destinationDBlockToken": _joined(None for _ in every),
+        "dispatchDBlockTokenForOut": _joined(None for _ in every),
+        "destinationSE": site,
+        "scopeOut": _joined(one.scope for one in others),
+        "allowNoOutput": _joined(one.lfn for one in every if one.optional),
+        "logFile": log.lfn if log else "NULL",
+        "scopeLog": log.scope if log else "NULL",
+        "logGUID": str(uuid.uuid5(_LOG_NAMESPACE, f"{log.scope}:{log.lfn}")) if log else "NULL",
+    }
+
+
+def wire_update(answer: UpdateAnswer) -> dict[str, WireValue]:
+    """The data of the answer to an update; one that changed nothing (late, twice, old attempt) is answered as usual.
+
+    A job that never existed is refused, with the command that ends its payload.
+    """
+    if not answer.known:
+        return {"StatusCode": STATUS_INVALID, "command": answer.command or "tobekilled"}
+    return {"StatusCode": STATUS_OK, "command": answer.command}
+
+
+def wire_demand(demand: QueueDemand) -> dict[str, WireValue]:
+    """What a factory needs to know of a queue; pilots of all kinds of work are asked for at once (label `unified`)."""
+    return {**asdict(demand), "label": "unified"}

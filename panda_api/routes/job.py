@@ -1,0 +1,63 @@
+"""Routes of single jobs: loose jobs to submit, jobs to look at, jobs to kill."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from panda.services import control, read, submit
+from panda.services.submit import LooseJob
+from panda_api.body import WireRoute
+from panda_api.context import ASYNCHRONOUS, Ctx
+from panda_api.envelope import Envelope, WireResponse, succeeded
+from panda_api.security import Identity, Policy, permit
+from panda_api.views import job_object
+from panda_api.wire.job import DescribeJobs, JobId, KillJobs, SubmitJobs
+
+router = APIRouter(prefix="/api/v1/job", tags=["job"], route_class=WireRoute)
+
+WantedJobs = Annotated[list[JobId], Query(min_length=1, max_length=5500)]
+Reader = Annotated[Identity, permit(Policy.READ_JOBS)]
+Steerer = Annotated[Identity, permit(Policy.STEER_JOBS)]
+
+UNKNOWN_JOB = {"status": "unknown", "command": "tobekilled"}
+"""What Harvester expects for a job that does not exist: its worker has nothing to work for (wire-protocol.md 8)."""
+
+
+@router.post("/submit", response_model=Envelope, openapi_extra=ASYNCHRONOUS)
+def submit_jobs(wanted: SubmitJobs, ctx: Ctx, caller: Annotated[Identity, permit(Policy.SUBMIT_JOBS)]) -> WireResponse:
+    """Store jobs with parameters of their own; they get a production task of their own. Placement follows."""
+    jobs = [LooseJob(one.parameters, one.inputs, one.priority_offset) for one in wanted.jobs]
+    made = submit.submit_jobs(ctx, wanted.request.request(caller.name), jobs, caller.name)
+    return succeeded({"jediTaskID": made.task_id, "job_ids": list(made.job_ids)})
+
+
+@router.get("/get_status", response_model=Envelope)
+def get_status(job_ids: WantedJobs, ctx: Ctx, _caller: Reader) -> WireResponse:
+    """Status of each job and the command for its pilot, in order."""
+    found = {one.id: {"status": one.status.value, "command": one.command} for one in read.jobs(ctx, job_ids)}
+    return succeeded([found.get(one, UNKNOWN_JOB) for one in job_ids])
+
+
+@router.get("/get_description", response_model=Envelope)
+def get_description(job_ids: WantedJobs, ctx: Ctx, _caller: Reader) -> WireResponse:
+    """Everything about each job, in order; null for an unknown one."""
+    return _descriptions(ctx, job_ids)
+
+
+@router.post("/get_description", response_model=Envelope)
+def post_get_description(wanted: DescribeJobs, ctx: Ctx, _caller: Reader) -> WireResponse:
+    """The same for clients that ask by POST."""
+    return _descriptions(ctx, wanted.job_ids)
+
+
+def _descriptions(ctx: Ctx, job_ids: list[int]) -> WireResponse:
+    found = {one.id: job_object(one) for one in read.jobs(ctx, job_ids)}
+    return succeeded([found.get(one) for one in job_ids])
+
+
+@router.post("/kill", response_model=Envelope, openapi_extra=ASYNCHRONOUS)
+def kill(wanted: KillJobs, ctx: Ctx, caller: Steerer) -> WireResponse:
+    """Kill jobs, running ones through their next heartbeat; true or false for each (false: unknown or final)."""
+    why = "killed through the API" + (f" (code {wanted.code})" if wanted.code is not None else "")
+    killed = control.kill_jobs(ctx, wanted.job_ids, caller.name, why)
+    return succeeded([killed.get(one, False) for one in wanted.job_ids])

@@ -1,0 +1,111 @@
+"""Routes of production tasks: submit, look, steer. Every command answers when it is recorded; its work follows."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from panda.errors import Refused
+from panda.services import control, read, submit, survey
+from panda_api.body import WireRoute
+from panda_api.context import ASYNCHRONOUS, Ctx
+from panda_api.envelope import Envelope, WireResponse, succeeded
+from panda_api.security import Identity, Policy, permit
+from panda_api.views import task_details, task_object, task_status
+from panda_api.wire.task import ChangePriority, FinishTask, RetryTask, SubmitTask, TaskCommand, TaskId
+
+router = APIRouter(prefix="/api/v1/task", tags=["task"], route_class=WireRoute)
+
+Wanted = Annotated[TaskId, Query()]
+Reader = Annotated[Identity, permit(Policy.READ_TASKS)]
+Submitter = Annotated[Identity, permit(Policy.SUBMIT_TASKS)]
+Steerer = Annotated[Identity, permit(Policy.STEER_TASKS)]
+
+ACCEPTED = 0
+"""PanDA's code of a command that was registered (wire-protocol.md 7)."""
+
+
+@router.post("/submit", response_model=Envelope, openapi_extra=ASYNCHRONOUS)
+def submit_task(wanted: SubmitTask, ctx: Ctx, caller: Submitter) -> WireResponse:
+    """Store a new production task; `data` is its id. Clouds, jobs and transfers follow after the answer."""
+    task_id = submit.submit_task(ctx, wanted.task(caller.name), caller.name)
+    return succeeded(task_id, f"succeeded. new jediTaskID={task_id}")
+
+
+@router.get("/get_status", response_model=Envelope)
+def get_status(task_id: Wanted, ctx: Ctx, _caller: Reader) -> WireResponse:
+    """The task's status, one word."""
+    return succeeded(task_status(read.task(ctx, task_id)))
+
+
+@router.get("/get_details", response_model=Envelope)
+def get_details(
+    task_id: Wanted, ctx: Ctx, _caller: Reader, include_parameters: bool = False, include_status: bool = False
+) -> WireResponse:
+    """The task's jobs and datasets, on request with its parameters and its status."""
+    task = read.task(ctx, task_id)
+    datasets = survey.datasets(ctx, task_id=task_id)
+    details = task_details(task, read.job_ids(ctx, task_id), survey.task_inputs(ctx, task_id), datasets)
+    if include_parameters:
+        details["taskParams"] = {"transPath": task.transformation, "jobParameters": task.parameters}
+    if include_status:
+        details["status"] = task_status(task)
+    return succeeded(details)
+
+
+@router.get("/get_detailed_info", response_model=Envelope)
+def get_detailed_info(task_id: Wanted, ctx: Ctx, _caller: Reader) -> WireResponse:
+    """Everything about one task and its progress."""
+    return succeeded(task_object(read.task(ctx, task_id)))
+
+
+@router.get("/get_job_ids", response_model=Envelope)
+def get_job_ids(task_id: Wanted, ctx: Ctx, _caller: Reader) -> WireResponse:
+    """The ids of the task's jobs, every attempt."""
+    read.task(ctx, task_id)
+    return succeeded(read.job_ids(ctx, task_id))
+
+
+@router.post("/kill", response_model=Envelope, openapi_extra=ASYNCHRONOUS)
+def kill(wanted: TaskCommand, ctx: Ctx, caller: Steerer) -> WireResponse:
+    """Abort the task: its jobs are killed, running ones through their pilots' next heartbeat."""
+    control.abort_task(ctx, wanted.task_id, caller.name, "killed")
+    return succeeded(ACCEPTED, "accepted")
+
+
+@router.post("/finish", response_model=Envelope, openapi_extra=ASYNCHRONOUS)
+def finish(wanted: FinishTask, ctx: Ctx, caller: Steerer) -> WireResponse:
+    """End the task with what it has: jobs that wait are dropped, those in a pilot's hand run to their end."""
+    control.finish_task(ctx, wanted.task_id, caller.name)
+    return succeeded(ACCEPTED, "accepted")
+
+
+@router.post("/retry", response_model=Envelope, openapi_extra=ASYNCHRONOUS)
+def retry(wanted: RetryTask, ctx: Ctx, caller: Steerer) -> WireResponse:
+    """Try what failed once more, in a task that ended finished or failed."""
+    if wanted.new_parameters:
+        raise Refused("a retry runs the task as it is", hint="submit a new task with the new parameters")
+    control.retry_task(ctx, wanted.task_id, caller.name)
+    return succeeded(ACCEPTED, "accepted")
+
+
+@router.post("/pause", response_model=Envelope, openapi_extra=ASYNCHRONOUS)
+def pause(wanted: TaskCommand, ctx: Ctx, caller: Steerer) -> WireResponse:
+    """Hand out no more jobs of the task; running ones go on."""
+    control.pause_task(ctx, wanted.task_id, caller.name)
+    return succeeded(ACCEPTED, "accepted")
+
+
+@router.post("/resume", response_model=Envelope, openapi_extra=ASYNCHRONOUS)
+def resume(wanted: TaskCommand, ctx: Ctx, caller: Steerer) -> WireResponse:
+    """Let a paused task go on."""
+    control.resume_task(ctx, wanted.task_id, caller.name)
+    return succeeded(ACCEPTED, "accepted")
+
+
+@router.post("/change_priority", response_model=Envelope, openapi_extra=ASYNCHRONOUS)
+def change_priority(
+    wanted: ChangePriority, ctx: Ctx, caller: Annotated[Identity, permit(Policy.SET_PRIORITY)]
+) -> WireResponse:
+    """Give the task another priority; jobs that wait are moved after the answer."""
+    control.set_priority(ctx, wanted.task_id, wanted.priority, caller.name)
+    return succeeded(ACCEPTED, "accepted")

@@ -1,0 +1,206 @@
+"""Who calls, and what a caller may do: Identity, one table of permissions that denies by default, one policy per route.
+
+A route states its policy with `permit(Policy.X)`; an app with a route that states none does not start.
+While no identity is configured there is one way to be somebody: calling from this machine makes a local operator.
+Headers never make an identity (security-sites.md section 3, attack 4). Tokens and certificates join in `identify`.
+"""
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute, Mount, Router
+from typing_extensions import override
+
+from panda.ddm.notification import SIGNATURE_HEADER, is_signed
+from panda.errors import Forbidden
+from panda.settings import notify_secret
+
+Depended = Any
+"""What `Depends` returns: fastapi's own marker has no public type."""
+
+
+class Role(StrEnum):
+    """What somebody is to the system (security-sites.md section 3)."""
+
+    USER = "user"
+    PILOT = "pilot"
+    FACTORY = "factory"
+    SITE_ADMIN = "site admin"
+    PRODUCTION_MANAGER = "production manager"
+    OPERATOR = "operator"
+    SERVICE = "service"
+
+
+class Policy(StrEnum):
+    """What a route does, as far as permission goes."""
+
+    PUBLIC = "public"
+    WHO_AM_I = "who am I"
+    TAKE_JOBS = "take jobs"
+    REPORT_JOBS = "report on jobs in hand"
+    READ_JOBS = "read jobs"
+    SUBMIT_JOBS = "submit jobs"
+    STEER_JOBS = "steer jobs"
+    READ_TASKS = "read tasks"
+    SUBMIT_TASKS = "submit tasks"
+    STEER_TASKS = "steer tasks"
+    SET_PRIORITY = "set priorities"
+    READ_DEMAND = "read the demand"
+    REPORT_WORKERS = "report on workers"
+    SET_SITES = "switch sites"
+    READ_TOPOLOGY = "read the topology"
+    NOTIFY = "notify of transfers"
+
+
+_EVERYBODY = frozenset(Role)
+_OWNERS = frozenset({Role.USER, Role.PRODUCTION_MANAGER, Role.OPERATOR})
+
+PERMISSIONS: Mapping[Policy, frozenset[Role]] = {
+    Policy.PUBLIC: _EVERYBODY,
+    Policy.WHO_AM_I: _EVERYBODY,
+    Policy.TAKE_JOBS: frozenset({Role.PILOT, Role.FACTORY, Role.OPERATOR}),
+    Policy.REPORT_JOBS: frozenset({Role.PILOT, Role.FACTORY, Role.OPERATOR}),
+    Policy.READ_JOBS: _OWNERS | {Role.PILOT, Role.FACTORY, Role.SITE_ADMIN},
+    Policy.SUBMIT_JOBS: _OWNERS,
+    Policy.STEER_JOBS: _OWNERS | {Role.SITE_ADMIN},
+    Policy.READ_TASKS: _OWNERS | {Role.SITE_ADMIN},
+    Policy.SUBMIT_TASKS: _OWNERS,
+    Policy.STEER_TASKS: _OWNERS,
+    Policy.SET_PRIORITY: frozenset({Role.PRODUCTION_MANAGER, Role.OPERATOR}),
+    Policy.READ_DEMAND: frozenset({Role.FACTORY, Role.SITE_ADMIN, Role.OPERATOR}),
+    Policy.REPORT_WORKERS: frozenset({Role.PILOT, Role.FACTORY, Role.OPERATOR}),
+    Policy.SET_SITES: frozenset({Role.SITE_ADMIN, Role.OPERATOR}),
+    Policy.READ_TOPOLOGY: _EVERYBODY,
+    Policy.NOTIFY: frozenset({Role.SERVICE}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Somebody, what they are, and how we know."""
+
+    name: str
+    roles: frozenset[Role]
+    known_by: str
+
+
+LOCAL_OPERATOR = Identity("local operator", frozenset(Role) - {Role.SERVICE}, "calls from this machine")
+DDM_SERVICE = Identity("ddm", frozenset({Role.SERVICE}), "signs with the notification key")
+
+
+def may(identity: Identity, policy: Policy) -> bool:
+    """Whether the table lets somebody do this; what the table does not name, nobody may do."""
+    return not identity.roles.isdisjoint(PERMISSIONS.get(policy, frozenset()))
+
+
+def identify(request: Request) -> Identity:
+    """Tell who calls; raises Forbidden for a caller that nothing identifies.
+
+    Web pages in a browser of this machine call from loopback too: what a browser sends for another site is refused.
+    """
+    host = request.client.host if request.client else ""
+    if not _is_loopback(host):
+        raise Forbidden(
+            f"no identity is configured, so only this machine may call, not {host or 'an unknown address'}",
+            hint="call 127.0.0.1 on the server's own machine",
+        )
+    if not _is_own_name(request) or _is_foreign_page(request):
+        raise Forbidden("the call was sent by a web page of another site", hint="call the API directly")
+    return LOCAL_OPERATOR
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_own_name(request: Request) -> bool:
+    """A name that some DNS server made point to 127.0.0.1 is not ours; the public address is."""
+    host = request.url.hostname or ""
+    public = urlsplit(request.app.state.context.settings.public_url or "").hostname
+    return host in {"localhost", public} or _is_loopback(host)
+
+
+def _is_foreign_page(request: Request) -> bool:
+    if request.headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
+        return True
+    origin = request.headers.get("origin", "")  # pilots put a VO here: only addresses count
+    return "://" in origin and urlsplit(origin).netloc != request.headers.get("host")
+
+
+class Permit:
+    """The dependency that lets a request pass or raises Forbidden; its value is the caller's Identity."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+
+    async def __call__(self, request: Request) -> Identity:
+        """Identify and decide."""
+        return self.decide(identify(request))
+
+    def decide(self, identity: Identity) -> Identity:
+        """The identity itself if the table allows it."""
+        if not may(identity, self.policy):
+            allowed = ", ".join(sorted(PERMISSIONS.get(self.policy, ()))) or "nobody"
+            raise Forbidden(f"{identity.name} may not {self.policy}", hint=f"it takes: {allowed}")
+        return identity
+
+
+def permit(policy: Policy) -> Depended:
+    """Give what states a route's policy when it stands in the annotation of a parameter, next to `Identity`."""
+    return Depends(Permit(policy))
+
+
+class SignedPermit(Permit):
+    """Lets a request pass whose body is signed with the notification key; nothing else makes the caller a service."""
+
+    @override
+    async def __call__(self, request: Request) -> Identity:
+        identify(request)  # from this machine, as everybody
+        key = notify_secret(request.app.state.context.settings)
+        body = await request.body()
+        if not is_signed(key, body, request.headers.get(SIGNATURE_HEADER, "")):
+            raise Forbidden(
+                "the notification is not signed with our key",
+                hint=f"header {SIGNATURE_HEADER}: sha256=<HMAC-SHA256 of the body in hex>, key of PANDA_NOTIFY_KEY",
+            )
+        return self.decide(DDM_SERVICE)
+
+
+def permit_signed(policy: Policy) -> Depended:
+    """Give what states the policy of a route for services that sign their calls."""
+    return Depends(SignedPermit(policy))
+
+
+def policy_of(route: BaseRoute) -> Policy | None:
+    """The policy that a route states, None if it states none."""
+    if not isinstance(route, APIRoute):
+        return None
+    found = {one.call.policy for one in route.dependant.dependencies if isinstance(one.call, Permit)}
+    return found.pop() if len(found) == 1 else None
+
+
+def every_route(routes: Iterable[BaseRoute]) -> Iterable[BaseRoute]:
+    """All routes, those of included routers and mounted apps among them."""
+    for route in routes:
+        # An included router stands in the list as one entry that keeps the router it was made of.
+        inner = getattr(route, "original_router", route)
+        if isinstance(inner, Mount | Router):
+            yield from every_route(inner.routes)
+        else:
+            yield route
+
+
+def check_every_route(app: FastAPI) -> None:
+    """Raise RuntimeError for a route without exactly one policy: such an app must not start."""
+    bare = [getattr(one, "path", repr(one)) for one in every_route(app.routes) if policy_of(one) is None]
+    if bare:
+        raise RuntimeError(f"these routes state no policy: {', '.join(sorted(bare))}")

@@ -1,0 +1,131 @@
+"""From what is read of tasks and jobs to the objects PanDA's clients show (wire-protocol.md 7; names: domain.md 3)."""
+
+from collections.abc import Iterable, Mapping
+
+from panda.domain.dispatch import ErrorPair
+from panda.domain.states import FINAL_TASK, TaskStage
+from panda.services.read import JobView, TaskView
+from panda.services.survey import DatasetView, TaskInputView
+
+PAUSED = "paused"
+
+# PanDA's word for the stage of a task that is not held; the others are the same.
+WORDS: Mapping[TaskStage, str] = {TaskStage.REGISTERED: "registered", TaskStage.ASSIGNED: "ready"}
+
+# domain.md 4: the fields a family of errors fills.
+FAMILIES: Mapping[str, tuple[str, str]] = {
+    "pilot": ("pilotErrorCode", "pilotErrorDiag"),
+    "exe": ("exeErrorCode", "exeErrorDiag"),
+    "transform": ("transExitCode", "transExitDiag"),
+    "dataservice": ("ddmErrorCode", "ddmErrorDiag"),
+    "ddm": ("ddmErrorCode", "ddmErrorDiag"),
+    "brokerage": ("brokerageErrorCode", "brokerageErrorDiag"),
+    "jobdispatcher": ("jobDispatcherErrorCode", "jobDispatcherErrorDiag"),
+    "taskbuffer": ("taskBufferErrorCode", "taskBufferErrorDiag"),
+    "supervisor": ("supErrorCode", "supErrorDiag"),
+}
+
+
+def task_status(task: TaskView) -> str:
+    """A task's status in PanDA's words; a held one is paused until it ends."""
+    if task.hold is not None and task.stage not in FINAL_TASK:
+        return PAUSED
+    return WORDS.get(task.stage, task.stage.value)
+
+
+def task_object(task: TaskView) -> dict[str, object]:
+    """A task with its progress; counts are of jobs, per cent of those made."""
+    made = sum(task.jobs.values())
+    finished, failed = task.jobs.get("finished", 0), task.jobs.get("failed", 0)
+    return {
+        "jediTaskID": task.id,
+        "reqID": task.proddb_task or task.id,
+        "taskName": task.name,
+        "userName": task.owner,
+        "workingGroup": task.working_group,
+        "vo": task.vo,
+        "prodSourceLabel": task.label,
+        "taskType": task.task_type,
+        "processingType": task.processing_type,
+        "campaign": task.campaign,
+        "status": task_status(task),
+        "superStatus": task_status(task),
+        "statusComment": task.error or task.hold or task.waits_for,
+        "currentPriority": task.priority,
+        "cloud": task.cloud,
+        "site": task.preset_site,
+        "transPath": task.transformation,
+        "transUses": task.release,
+        "architecture": task.architecture,
+        "coreCount": task.cores,
+        "ramCount": task.memory_mb,
+        "parent_tid": task.parent_id,
+        "creationDate": task.submitted_at,
+        "modificationTime": max(task.stage_since, task.ended_at or task.stage_since),
+        "endTime": task.ended_at,
+        "njobs": made,
+        "njobsByStatus": task.jobs,
+        "pctfinished": round(100 * finished / made) if made else 0,
+        "pctfailed": round(100 * failed / made) if made else 0,
+    }
+
+
+def task_details(
+    task: TaskView, jobs: Iterable[int], inputs: Iterable[TaskInputView], datasets: Iterable[DatasetView]
+) -> dict[str, object]:
+    """A task with its jobs and datasets, as `get_details` gives it."""
+    return {
+        "jediTaskID": task.id,
+        "taskName": task.name,
+        "userName": task.owner,
+        "PandaID": list(jobs),
+        "inDS": ",".join(one.dataset for one in inputs),
+        "outDS": ",".join(one.name for one in datasets if one.task_id == task.id and one.kind == "output"),
+        "logDS": ",".join(one.name for one in datasets if one.task_id == task.id and one.kind == "log"),
+    }
+
+
+def job_object(job: JobView) -> dict[str, object]:
+    """A job as `get_description` gives it."""
+    return {
+        "PandaID": job.id,
+        "jediTaskID": job.task_id,
+        "jobName": f"{job.task_name.rstrip('/')}._{job.ordinal + 1:06d}",
+        "attemptNr": job.attempt,
+        "parentID": job.parent_id,
+        "jobStatus": job.status.value,
+        "stateChangeTime": job.since,
+        "commandToPilot": job.command,
+        "computingSite": job.site,
+        "computingElement": job.queue,
+        "cloud": job.cloud,
+        "prodUserName": job.owner,
+        "VO": job.vo,
+        "prodSourceLabel": job.label,
+        "currentPriority": job.priority,
+        "transformation": job.transformation,
+        "jobParameters": job.parameters,
+        "homepackage": job.release,
+        "coreCount": job.cores,
+        "nEvents": job.n_events,
+        "modificationHost": job.node,
+        "schedulerID": job.factory,
+        "batchID": job.batch_id,
+        "creationTime": job.created_at,
+        "startTime": job.started_at,
+        "endTime": job.ended_at,
+        "modificationTime": job.last_seen or job.since,
+        "cpuConsumptionTime": job.cpu_s,
+        "maxRSS": job.max_rss_kb,
+        "pilotTiming": job.timing,
+        "jobSubStatus": job.why,
+        **_errors(job.errors),
+    }
+
+
+def _errors(pairs: Iterable[ErrorPair]) -> dict[str, object]:
+    fields: dict[str, object] = {}
+    for pair in pairs:
+        code, text = FAMILIES.get(pair.component, (f"{pair.component}ErrorCode", f"{pair.component}ErrorDiag"))
+        fields |= {code: pair.code, text: pair.text}
+    return fields

@@ -1,0 +1,64 @@
+"""Owns the running of an application behind a real socket, in a thread of the test."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+
+import requests
+import uvicorn
+from typing_extensions import override
+
+from panda.settings import load
+from panda_api.server import address_of, configure, listen
+
+
+class _ReadyServer(uvicorn.Server):
+    """A server that says when it serves, so that no test polls."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = threading.Event()
+
+    @override
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Say so, when it is done."""
+        await super().startup(sockets)
+        self.ready.set()
+
+
+@contextlib.contextmanager
+def serving(app: object, **settings: object) -> Iterator[str]:
+    """The address of an application that is served as the product serves it, on a free port of 127.0.0.1."""
+    chosen = load(**{"api_port": 0, **settings})
+    listener = listen(chosen)
+    server = _ReadyServer(configure(app, chosen))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    try:
+        if not server.ready.wait(20):
+            raise RuntimeError("the server did not start; its log says why")
+        yield address_of(chosen, listener)
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        listener.close()
+
+
+class Caller:
+    """A client of one server: paths instead of addresses, and the envelope's parts."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.session = requests.Session()
+        self.session.trust_env = False
+
+    def post(self, path: str, body: object = None, **arguments: object) -> requests.Response:
+        """POST a JSON body."""
+        if body is not None:
+            arguments["json"] = body
+        return self.session.post(self.address + path, timeout=30, **arguments)  # type: ignore[arg-type]  # as given
+
+    def get(self, path: str, **query: object) -> requests.Response:
+        """GET with a query; lists become repeated keys."""
+        return self.session.get(self.address + path, params=query, timeout=30)  # type: ignore[arg-type]  # as given
