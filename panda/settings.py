@@ -60,6 +60,63 @@ class BrokerageSettings(Group):
     """Numbers of cloud assignment and brokerage (domain.md 2.1, 2.2); the fields of brokerage.Thresholds."""
 
     cloud_space_floor_gb: float = Field(
+        default=1024.0, ge=0, description="GB that must stay free at a cloud's T1 (2.1 step 5)."
+    )
+    gb_per_work_unit: float = Field(
+        default=0.2, ge=0, description="GB of output expected per unit of remaining work (2.1 step 5)."
+    )
+    work_limit_per_mcshare: float = Field(
+        default=4000.0, ge=0, description="Remaining work above which a cloud is full, times its mcshare (2.1 step 6)."
+    )
+    starving_work_per_mcshare: float = Field(
+        default=400.0,
+        ge=0,
+        description="Remaining work below which a cloud is fed first, times its mcshare (2.1 step 8).",
+    )
+    copy_work_per_mcshare: float = Field(
+        default=400.0, ge=0, description="Work up to which data is copied to a cloud, times its mcshare (2.1 step 9)."
+    )
+    copied_task_types: tuple[str, ...] = Field(
+        default=("simul",), description="Task types whose input may be copied to another cloud (2.1 step 9)."
+    )
+    fasttrack_evgen_priority: int = Field(
+        default=700, ge=0, description="Priority from which evgen needs a fast track (2.1 step 3)."
+    )
+    fasttrack_simul_priority: int = Field(
+        default=800, ge=0, description="Priority from which simul needs a fast track (2.1 step 3)."
+    )
+    t1_direct_priority: int = Field(
+        default=950, ge=0, description="Priority from which bunches go to the T1 at once (2.2)."
+    )
+    t1_direct_input_files_per_job: float = Field(
+        default=20.0, ge=0, description="Input files per job from which bunches go to the T1 (2.2)."
+    )
+    large_input_files_per_job: float = Field(
+        default=5.0, ge=0, description="Input files per job above which the cloud's weight counts (2.2)."
+    )
+    large_input_mb_per_job: float = Field(
+        default=500.0, ge=0, description="Input MB per job above which the cloud's weight counts (2.2)."
+    )
+    t2_space_floor_gb: float = Field(default=200.0, ge=0, description="GB that must stay free at a site (2.2).")
+    gb_per_queued_job: float = Field(default=0.25, ge=0, description="GB of output expected per job at a site (2.2).")
+    pilot_window_hours: float = Field(
+        default=3.0, ge=0, description="Hours within which a site's pilot must have been seen (2.2)."
+    )
+    bunch_jobs: int = Field(default=20, ge=0, description="Jobs of one bunch (2.2).")
+    bunch_input_files: int = Field(default=20, ge=0, description="Input files of one bunch (2.2).")
+    sites_kept: int = Field(
+        default=2, ge=0, description="Sites with the lowest load among which the choice is made (2.2)."
+    )
+    second_site_factor: float = Field(
+        default=2.0, ge=0, description="The second is dropped if its load is this many times the first's (2.2)."
+    )
+    window_minimum_jobs: int = Field(default=20, ge=0, description="Least jobs that may wait at a site.")
+    window_running_factor: float = Field(default=2.0, ge=0, description="Jobs that may wait at a site per running one.")
+    window_refill_fraction: float = Field(
+        default=0.5, ge=0, description="Part of its window below which a site's queue is filled again."
+    )
+
+    cloud_space_floor_gb: float = Field(
         default=1024.0, ge=0, description="Free space a T1 keeps after a task's output."
     )
     gb_per_work_unit: float = Field(default=0.2, ge=0, description="Output expected per unit of remaining work, GB.")
