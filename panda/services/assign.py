@@ -10,12 +10,12 @@ from panda.brokerage.journal import CloudRecord, to_json
 from panda.brokerage.snapshot import CloudFacts, DatasetFacts, DatasetLocation, SiteFacts, TaskFacts, process_group
 from panda.brokerage.thresholds import Thresholds
 from panda.ddm.port import DatasetSpec, DdmError, Did, TransferRequest
+from panda.domain.lease import Lease
 from panda.domain.names import scope_of
 from panda.domain.states import TaskStage
 from panda.services.context import Context
 from panda.services.story import fenced
 from panda.store import facts, placement, work
-from panda.store.work import Lease
 
 REFILL_S = 60.0
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, RowMapping
 
 from panda.ddm.port import DdmError, Did
+from panda.domain.lease import Lease
 from panda.domain.states import FINAL_JOB, FINAL_TASK, JobStatus, TaskStage
 from panda.services.collect import attach
 from panda.services.context import Context
 from panda.services.stage import SCOPE
 from panda.services.story import fenced
 from panda.store import blocks, closing, counters, work
-from panda.store.work import Lease
 
 
 @dataclass(frozen=True, slots=True)

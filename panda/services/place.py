@@ -11,13 +11,13 @@ from panda.brokerage.decision import SiteDecision, Verdict
 from panda.brokerage.journal import RoundRecord, to_json
 from panda.brokerage.snapshot import BunchFacts, RoundSnapshot
 from panda.ddm.port import Did, ReplicaState
+from panda.domain.lease import Lease
 from panda.domain.states import JobStatus
 from panda.services.assign import REFILL_S, thresholds
 from panda.services.context import Context
 from panda.services.story import fenced
 from panda.store import ends, facts, inputs, placement, work
 from panda.store.placement import Placed
-from panda.store.work import Lease
 
 ROUND = 500
 """Most bunches of one round."""

@@ -7,13 +7,13 @@ from itertools import islice
 from sqlalchemy import Connection, RowMapping
 
 from panda.ddm.port import Did, FileInfo
+from panda.domain.lease import Lease
 from panda.domain.names import scope_of
 from panda.domain.states import TaskStage
 from panda.services.context import Context
 from panda.services.story import fenced
 from panda.store import expansion, work
 from panda.store.expansion import Chunk, Plan
-from panda.store.work import Lease
 
 COPY_CHUNK = 5000
 

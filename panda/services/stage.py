@@ -12,11 +12,11 @@ from datetime import timedelta
 from sqlalchemy import Connection, RowMapping
 
 from panda.ddm.port import DatasetSpec, DdmError, Did, ReplicaState, TransferRequest, TransferState
+from panda.domain.lease import Lease
 from panda.services.context import Context
 from panda.services.story import fenced
 from panda.store import blocks, inputs, queue, work
 from panda.store.blocks import BlockFile
-from panda.store.work import Lease
 
 CHUNK = 200
 SCOPE = "panda"

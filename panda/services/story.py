@@ -6,9 +6,9 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
 
+from panda.domain.lease import Lease
 from panda.services.context import Context
 from panda.store import work
-from panda.store.work import Lease
 
 
 def claim(ctx: Context, task_id: int, *, token: UUID | None = None) -> Lease | None:

@@ -1,27 +1,19 @@
 """Production tasks in the database: insert, lease, stage, wake-up. Which jobs they have is `store.jobs`' business."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from uuid import UUID
 
 from sqlalchemy import Connection, RowMapping, bindparam, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import IntegrityError
 
+from panda.domain.lease import Lease
 from panda.domain.names import bare_name, scope_of
 from panda.domain.states import TASK_CHANGES, TaskStage
 from panda.domain.work import TaskRequest
 from panda.errors import Conflict, LeaseLost, NotFound
 from panda.store.schema import dataset, needs, production_task, task_input
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """The right to change one production task until the lease ends; `wake_seq` is what it was when the story began."""
-
-    task_id: int
-    token: UUID
-    wake_seq: int
 
 
 def insert_task(
