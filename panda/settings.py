@@ -114,32 +114,6 @@ class BrokerageSettings(Group):
     window_running_factor: float = Field(default=2.0, ge=0, description="Jobs that may wait at a site per running one.")
     window_refill_fraction: float = Field(
         default=0.5, ge=0, description="Part of its window below which a site's queue is filled again."
-    )
-
-    cloud_space_floor_gb: float = Field(
-        default=1024.0, ge=0, description="Free space a T1 keeps after a task's output."
-    )
-    gb_per_work_unit: float = Field(default=0.2, ge=0, description="Output expected per unit of remaining work, GB.")
-    work_limit_per_mcshare: float = Field(default=4000.0, gt=0, description="More remaining work than this is refused.")
-    starving_work_per_mcshare: float = Field(default=400.0, ge=0, description="Clouds with less are served first.")
-    copy_work_per_mcshare: float = Field(default=400.0, ge=0, description="Clouds with less get missing input copied.")
-    copied_task_types: tuple[str, ...] = Field(default=("simul",), description="Task types whose input is copied.")
-    fasttrack_evgen_priority: int = Field(default=700, description="From here on evgen needs a fast-track cloud.")
-    fasttrack_simul_priority: int = Field(default=800, description="From here on simul needs a fast-track cloud.")
-    t1_direct_priority: int = Field(default=950, description="Production from this priority on goes to the T1.")
-    t1_direct_input_files_per_job: float = Field(default=20.0, ge=0, description="Jobs with as many go to the T1.")
-    large_input_files_per_job: float = Field(default=5.0, ge=0, description="More input files are 'many'.")
-    large_input_mb_per_job: float = Field(default=500.0, ge=0, description="More input is 'large', MB.")
-    t2_space_floor_gb: float = Field(default=200.0, ge=0, description="Free space a T2 keeps after its queued jobs.")
-    gb_per_queued_job: float = Field(default=0.25, ge=0, description="Space reserved for each queued job, GB.")
-    pilot_window_hours: float = Field(default=3.0, gt=0, description="A site without pilot for longer is skipped.")
-    bunch_jobs: int = Field(default=20, ge=1, le=10_000, description="Most jobs brokered in one decision.")
-    bunch_input_files: int = Field(default=20, ge=1, description="Most input files of jobs brokered in one decision.")
-    sites_kept: int = Field(default=2, ge=1, description="Best sites among which the data decides.")
-    second_site_factor: float = Field(default=2.0, ge=1, description="A site this much worse than the best is dropped.")
-    window_minimum_jobs: int = Field(default=20, ge=1, description="Jobs queued at a site at least.")
-    window_running_factor: float = Field(default=2.0, gt=0, description="Jobs queued per running job.")
-    window_refill_fraction: float = Field(default=0.5, gt=0, le=1, description="A queue below this part is refilled.")
 
 
 class WatcherSettings(Group):
