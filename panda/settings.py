@@ -114,6 +114,7 @@ class BrokerageSettings(Group):
     window_running_factor: float = Field(default=2.0, ge=0, description="Jobs that may wait at a site per running one.")
     window_refill_fraction: float = Field(
         default=0.5, ge=0, description="Part of its window below which a site's queue is filled again."
+    )
 
 
 class WatcherSettings(Group):
