@@ -441,6 +441,13 @@ class DataManager(Protocol):
         """Take copies out of the catalogue; transfers that held them bring them again. Emits REPLICA_LOST."""
         ...
 
+    def delete_dark(self, rse: str, files: Sequence[Did]) -> list[Did]:
+        """Delete these files from an RSE where the catalogue knows no copy of them; returns those that were there.
+
+        For outputs of an attempt that lost; they carry its number, so that nobody else writes them.
+        """
+        ...
+
     def replicas(self, files: Sequence[Did], rses: Sequence[str] | None = None) -> Iterator[ReplicaInfo]:
         """Every copy of these files (at these RSEs), in any order."""
         ...

@@ -12,7 +12,7 @@ import uuid
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from sqlalchemy import Engine
 
@@ -46,7 +46,7 @@ FAST = {
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T], what: str) -> T:
+def eventually(look: Callable[[], T | Literal[False] | None], what: str) -> T:
     """Look until the answer is true and return it; what is looked at changes in another process."""
     pause = threading.Event()
     end = time.monotonic() + PATIENCE_S
@@ -158,4 +158,4 @@ class Bench:
 
     def parts(self, rse: str) -> list[Path]:
         """Temporary files at an RSE."""
-        return [path for path in (self.folder / rse).rglob("*.part-*")]
+        return list((self.folder / rse).rglob("*.part-*"))

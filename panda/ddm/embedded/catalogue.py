@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from sqlalchemy import Connection, Engine, text
 
-from panda.ddm.embedded import contents, events, replicas, topology, transfers
+from panda.ddm.embedded import consistency, contents, events, replicas, topology, transfers
 from panda.ddm.embedded import datasets as dataset_rows
 from panda.ddm.embedded.transactions import remember_call, run
 from panda.ddm.port import (
@@ -124,6 +124,10 @@ class EmbeddedDdm:
     def declare_lost(self, rse: str, files: Sequence[Did], reason: str) -> BulkResult[Did]:
         """See `DataManager.declare_lost`."""
         return replicas.declare_lost(self._engine, rse, files, reason)
+
+    def delete_dark(self, rse: str, files: Sequence[Did]) -> list[Did]:
+        """See `DataManager.delete_dark`."""
+        return consistency.delete_unregistered(self._engine, rse, files)
 
     def replicas(self, files: Sequence[Did], rses: Sequence[str] | None = None) -> Iterator[ReplicaInfo]:
         """See `DataManager.replicas`."""
