@@ -1,7 +1,8 @@
 """Owns the `panda` command: which subcommands there are.
 
 Each lives in a module of its own, which is imported only when it is called.
-To add one: write a module in this package with `app = typer.Typer(...)` and name it in `COMMANDS`.
+To add one: write a module in this package with `app = typer.Typer(...)` and name it in `COMMANDS`;
+where a module has several apps, `module:attribute` says which one.
 """
 
 import importlib
@@ -18,6 +19,23 @@ COMMANDS = {
     "settings": ("panda.cli.show_settings", "Show every setting, its variable and its meaning."),
     "prepare": ("panda.cli.prepare", "Bring all tables up to date and load the grid file, as `up` does first."),
     "db": ("panda.cli.db", "Apply or check the migrations of the tables."),
+    "grid": ("panda.cli.grid", "Check or load a grid file."),
+    "submit": ("panda.cli.submit", "Submit the production tasks of a YAML file."),
+    "tasks": ("panda.cli.tasks:tasks_app", "List production tasks."),
+    "task": ("panda.cli.tasks:task_app", "Show one production task."),
+    "jobs": ("panda.cli.jobs:jobs_app", "List the jobs of a task."),
+    "job": ("panda.cli.jobs:job_app", "Show one job: files, report, history."),
+    "why": ("panda.cli.why", "Say why a task, bunch or job is where it is, and what would change it."),
+    "datasets": ("panda.cli.tasks:datasets_app", "List the datasets that tasks read and write."),
+    "sites": ("panda.cli.sites:sites_app", "List sites with their jobs and pilots."),
+    "site": ("panda.cli.sites:site_app", "Show a site, or set it online, brokeroff, test or offline."),
+    "workers": ("panda.cli.sites:workers_app", "List pilots and the jobs in their hands."),
+    "kill": ("panda.cli.steer:kill_app", "Kill jobs or whole tasks."),
+    "pause": ("panda.cli.steer:pause_app", "Hold a task: no further job is handed out."),
+    "resume": ("panda.cli.steer:resume_app", "Let a task on hold go on."),
+    "finish": ("panda.cli.steer:finish_app", "End a task with what it has."),
+    "retry": ("panda.cli.steer:retry_app", "Try again what failed of a task."),
+    "priority": ("panda.cli.steer:priority_app", "Change a task's priority."),
     "api": ("panda.cli.part", "Run only the dispatch API."),
     "conductor": ("panda.cli.part", "Run only a conductor; any number may run."),
     "agent": ("panda.cli.part", "Run only the DDM's transfer agent."),
@@ -37,7 +55,9 @@ main_app = typer.Typer(
 
 def _later(name: str, module: str) -> Callable[[typer.Context], None]:
     def run(context: typer.Context) -> None:
-        importlib.import_module(module).app(args=list(context.args), prog_name=f"panda {name}")
+        path, _, attribute = module.partition(":")
+        app = getattr(importlib.import_module(path), attribute or "app")
+        app(args=list(context.args), prog_name=f"panda {name}")
 
     return run
 

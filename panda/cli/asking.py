@@ -1,0 +1,91 @@
+"""Owns what the commands that ask or steer have in common: the connection, who asks, tables and JSON."""
+
+import getpass
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from panda import wiring
+from panda.services.context import Context
+from panda.services.reasons import Facts
+from panda.settings import load
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="At most so many; without it all.")]
+Offset = Annotated[int, typer.Option(min=0, help="Leave out so many at the beginning.")]
+
+
+def one_command(function: Callable[..., None]) -> typer.Typer:
+    """An app that is one command."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(function)
+    return app
+
+
+@contextmanager
+def connected() -> Iterator[Context]:
+    """A connection to PanDA for one command; raises Unavailable when its database does not run."""
+    ctx = wiring.connect(load(), application="panda-cli", pool_size=1)
+    try:
+        yield ctx
+    finally:
+        ctx.close()
+
+
+def person() -> str:
+    """Who asks, for the records: the user of this machine."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user without a name
+        return "unknown user"
+
+
+def print_json(found: object) -> None:
+    """Print values as JSON; times are ISO 8601."""
+    print(json.dumps(_plain(found), indent=2, default=str))
+
+
+def _plain(found: object) -> Any:
+    if is_dataclass(found) and not isinstance(found, type):
+        return {name: _plain(inner) for name, inner in asdict(found).items()}
+    if isinstance(found, dict):
+        return {str(key): _plain(inner) for key, inner in found.items()}
+    if isinstance(found, list | tuple):
+        return [_plain(one) for one in found]
+    return found
+
+
+def print_facts(facts: Facts) -> None:
+    """Print a table that was made by a service."""
+    print_table(facts.columns, facts.rows)
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table; nothing is cut off where the output is no terminal."""
+    console = Console()
+    table = Table(*columns, highlight=False)
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    if not console.is_terminal:
+        console.width = max(console.measure(table).maximum, console.width)
+    console.print(table, markup=False)
+
+
+def print_pairs(title: str, pairs: Sequence[tuple[str, object]]) -> None:
+    """Print a thing's properties under its name, those that are empty left out."""
+    print(title)
+    shown = [(name, value) for name, value in pairs if value not in {None, ""}]
+    width = max((len(name) for name, _ in shown), default=0)
+    for name, value in shown:
+        print(f"  {name:<{width}}  {value}")
+
+
+def tally(by_status: dict[str, int]) -> str:
+    """Say how many are in which state."""
+    return ", ".join(f"{n} {status}" for status, n in by_status.items()) or "none"

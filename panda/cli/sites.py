@@ -1,0 +1,84 @@
+"""Owns `panda sites`, `panda site` and `panda workers`: the grid as it is now, and an operator's word on a site."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from panda.cli.asking import AsJson, Limit, Offset, connected, one_command, person, print_json, print_table, tally
+from panda.services import control, survey
+from panda.services.reasons import clock
+
+
+class Status(StrEnum):
+    """What a site lets through: everything, nothing new by brokerage, only tests, nothing."""
+
+    ONLINE = "online"
+    BROKEROFF = "brokeroff"
+    TEST = "test"
+    OFFLINE = "offline"
+
+
+def sites(*, as_json: AsJson = False) -> None:
+    """List the sites with their live jobs and the worker nodes seen in 3 hours."""
+    with connected() as ctx:
+        found = survey.sites(ctx)
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (
+            one.cloud, one.name, f"T{one.tier}", one.status, one.pilots, one.running_nodes, tally(dict(one.jobs)),
+            ", ".join(one.releases), ", ".join(one.vos), one.comment,
+        )
+        for one in found
+    ]  # fmt: skip
+    columns = ("cloud", "site", "tier", "status", "nodes (3 h)", "running", "live jobs", "releases", "VOs", "comment")
+    print_table(columns, rows)
+
+
+def site(
+    name: Annotated[str, typer.Argument(help="The site.")],
+    status: Annotated[Status | None, typer.Argument(help="Its new status; without one it is shown.")] = None,
+    *,
+    comment: Annotated[str, typer.Option(help="Why, for everybody to read.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Set a site online, brokeroff, test or offline, or show it. Jobs that run go on in any case."""
+    with connected() as ctx:
+        if status is not None:
+            control.set_site_status(ctx, name, status.value, person(), comment)
+        one = survey.site(ctx, name)
+    if as_json:
+        print_json(one)
+        return
+    words = f" ({one.comment})" if one.comment else ""
+    print(f"{one.name} is {one.status} since {clock(one.status_since)}{words}: {tally(dict(one.jobs))} live jobs.")
+
+
+def workers(
+    queue: Annotated[str | None, typer.Argument(help="Only this queue.")] = None,
+    *,
+    every: Annotated[bool, typer.Option("--all", help="Those that ended, too.")] = False,
+    limit: Limit = None,
+    offset: Offset = 0,
+    as_json: AsJson = False,
+) -> None:
+    """List the pilots as their factories describe them, and the jobs in their hands."""
+    with connected() as ctx:
+        found = survey.workers(ctx, queue, live=not every, limit=limit, offset=offset)
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (
+            f"{one.factory}:{one.worker_id}", one.queue, one.status, one.node, one.batch_id, one.n_jobs,
+            ", ".join(map(str, one.jobs)), clock(one.seen_at), one.diag,
+        )
+        for one in found
+    ]  # fmt: skip
+    columns = ("pilot", "queue", "status", "node", "batch id", "jobs done", "in hand", "last heard of", "says")
+    print_table(columns, rows)
+
+
+sites_app, site_app, workers_app = one_command(sites), one_command(site), one_command(workers)

@@ -1,0 +1,117 @@
+"""Owns `panda tasks`, `panda task` and `panda datasets`: what production tasks and their data do."""
+
+from typing import Annotated
+
+import typer
+
+from panda.cli.asking import AsJson, Limit, Offset, connected, one_command, print_json, print_pairs, print_table, tally
+from panda.domain.states import FINAL_TASK, TaskStage
+from panda.services import read, survey
+from panda.services.read import TaskFilter, TaskView
+from panda.services.reasons import clock, size
+from panda.services.survey import DatasetView, TaskInputView, TransferSummary
+
+LIVE = tuple(one.value for one in TaskStage if one not in FINAL_TASK)
+
+
+def tasks(
+    name: Annotated[str | None, typer.Argument(help="Only names like this; * stands for any characters.")] = None,
+    *,
+    live: Annotated[bool, typer.Option(help="Only tasks that have not ended.")] = False,
+    stage: Annotated[list[TaskStage] | None, typer.Option(help="Only this stage; may be given several times.")] = None,
+    campaign: Annotated[str | None, typer.Option(help="Only this campaign.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Only this owner.")] = None,
+    cloud: Annotated[str | None, typer.Option(help="Only this cloud.")] = None,
+    limit: Limit = None,
+    offset: Offset = 0,
+    as_json: AsJson = False,
+) -> None:
+    """List production tasks, the newest first."""
+    stages = tuple(one.value for one in stage) if stage else (LIVE if live else None)
+    wanted = TaskFilter(name=name, stages=stages, owner=owner, campaign=campaign, cloud=cloud)
+    with connected() as ctx:
+        found = read.tasks(ctx, wanted, limit=limit, offset=offset)
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (one.id, one.name, _stage(one), one.cloud, one.priority, tally(one.jobs), one.waits_for or one.error)
+        for one in found
+    ]
+    print_table(("id", "name", "stage", "cloud", "priority", "jobs", "waits for"), rows)
+
+
+def task(
+    task_id: Annotated[int, typer.Argument(metavar="ID", help="The production task's number.")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Show one production task: its state, jobs, data and transfers."""
+    with connected() as ctx:
+        one = read.task(ctx, task_id)
+        reads = survey.task_inputs(ctx, task_id)
+        data = survey.datasets(ctx, task_id=task_id)
+        moves = survey.transfers(ctx, task_id)
+    if as_json:
+        print_json({"task": one, "inputs": reads, "datasets": data, "transfers": moves})
+        return
+    print_pairs(f"Task {one.id} {one.name}: {_stage(one)}", _properties(one))
+    _print_data(reads, data, moves)
+
+
+def datasets(
+    pattern: Annotated[str | None, typer.Argument(help="Only names like this; * stands for any characters.")] = None,
+    *,
+    task_id: Annotated[int | None, typer.Option("--task", help="Only what this task reads and writes.")] = None,
+    limit: Limit = None,
+    offset: Offset = 0,
+    as_json: AsJson = False,
+) -> None:
+    """List the datasets that production tasks read and write."""
+    with connected() as ctx:
+        found = survey.datasets(ctx, pattern, task_id=task_id, limit=limit, offset=offset)
+    if as_json:
+        print_json(found)
+        return
+    _print_datasets(found)
+
+
+def _stage(one: TaskView) -> str:
+    return f"{one.stage.value}, on hold" if one.hold and one.stage not in FINAL_TASK else one.stage.value
+
+
+def _properties(one: TaskView) -> list[tuple[str, object]]:
+    limits = f"{one.cores} cores, {one.memory_mb} MB memory, {one.disk_mb} MB disk"
+    return [
+        ("jobs", tally(one.jobs)), ("waits for", one.waits_for), ("hold", one.hold), ("error", one.error),
+        ("cloud", one.cloud), ("site asked for", one.preset_site), ("owner", f"{one.owner} ({one.vo})"),
+        ("campaign", one.campaign), ("type", f"{one.task_type}, {one.processing_type}, {one.label}"),
+        ("priority", one.priority), ("program", f"{one.transformation} of {one.release or 'no release'}"),
+        ("parameters", one.parameters), ("each job", limits), ("attempts", one.max_attempts),
+        ("parent", one.parent_id), ("in ProdDB", one.proddb_task), ("data management", one.ddm_mode),
+        ("submitted", clock(one.submitted_at)), ("ended", clock(one.ended_at) if one.ended_at else None),
+    ]  # fmt: skip
+
+
+def _print_data(reads: list[TaskInputView], data: list[DatasetView], moves: list[TransferSummary]) -> None:
+    if reads:
+        print_table(
+            ("reads", "as", "files", "state", "made by task"),
+            [(one.dataset, one.stream, one.n_files, one.state or "not read yet", one.made_by) for one in reads],
+        )
+    if data:
+        _print_datasets(data)
+    if moves:
+        kinds = {"dis": "inputs to", "sub": "outputs from"}
+        print_table(
+            ("transfers", "site", "state", "blocks", "files", "size"),
+            [(kinds[one.kind], one.site, one.state, one.n, one.n_files, size(one.bytes)) for one in moves],
+        )
+
+
+def _print_datasets(found: list[DatasetView]) -> None:
+    rows = [(one.name, one.kind, one.state, one.n_files, size(one.bytes), one.task_id) for one in found]
+    print_table(("dataset", "kind", "state", "files", "size", "made by task"), rows)
+
+
+tasks_app, task_app, datasets_app = one_command(tasks), one_command(task), one_command(datasets)
