@@ -58,10 +58,6 @@ class Server:
         """The same server over a connection of its own."""
         return Server(self._url, token_file=self._token_file, ca_file=self._ca_file, timeout_s=self._timeout[1])
 
-    def close(self) -> None:
-        """Give the connection back."""
-        self._session.close()
-
     def acquire_jobs(self, request: Mapping[str, Any]) -> Offer:
         """Ask for work. An empty offer is a normal answer; raises ServerAwayError or ServerRefusedError."""
         envelope = self._post("/api/v1/pilot/acquire_jobs", request)

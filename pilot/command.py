@@ -98,6 +98,10 @@ def _release_environment(release: Path) -> dict[str, str]:
     try:
         content = json.loads(description.read_text(encoding="utf-8") or "{}")
         wanted = content.get("environment", {})
-        return {str(name): str(value).replace("{release}", str(release)) for name, value in wanted.items()}
-    except (OSError, ValueError, AttributeError) as error:
+        variables = {str(name): str(value).replace("{release}", str(release)) for name, value in wanted.items()}
+        bad = [name for name, value in variables.items() if not name or "=" in name or "\0" in name + value]
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise JobError(ErrorCode.SETUP_FAILED, f"{description} cannot be read: {error}") from error
+    if bad:
+        raise JobError(ErrorCode.SETUP_FAILED, f"{description} sets variables that cannot be set: {bad!r:.100}")
+    return variables

@@ -143,7 +143,8 @@ class Factory:
         """Write the intention, start, note the native ids: a crash in between loses and doubles no pilot."""
         first = self._book.last_id + 1
         workers = [
-            Worker(worker_id, demand.queue, WorkerState.SUBMITTING, now) for worker_id in range(first, first + count)
+            Worker(number, demand.queue, WorkerState.SUBMITTING, now, cores=demand.cores or 1)
+            for number in range(first, first + count)
         ]
         self._book.keep(workers)
         self._book.save(durable=True)

@@ -6,31 +6,52 @@ CONTROL terminates the program's group, `k` kills all below. The pilot holds the
 dies, even by kill -9, the end of file on it kills all as well. If the guard itself is killed, the kernel kills the
 program (parent death signal) and the pilot, a reaper too, inherits and kills the rest.
 
-It imports nothing but the standard library and knows nothing of jobs.
+Every job pays its start-up, so it imports as little as can be (not even `signal`), and it knows nothing of jobs.
 """
 
 import ctypes
 import os
-import resource
 import select
-import signal
 import sys
 import time
-from contextlib import suppress
 
+_SIGKILL, _SIGPIPE, _SIGTERM, _SIGXFSZ = 9, 13, 15, 25
+_DEFAULT_ACTION = None
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_REAP_INTERVAL_S = 5.0
+_POLL_INTERVAL_S = 0.02
 _LAST_WAIT_S = 30.0
+_LIBC = ctypes.CDLL(None)
 
 
-def prctl(option: int, value: int) -> None:
-    """Set one property of this process."""
-    ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+class Harvest:
+    """What the ended children have used, and the program's wait status once it is among them."""
+
+    def __init__(self, program: int) -> None:
+        self.program = program
+        self.status: int | None = None
+        self.cpu_s = 0.0
+        self.max_rss_kb = 0
+
+    def reap(self) -> bool:
+        """Collect every ended child; False if there are no children left at all."""
+        while True:
+            try:
+                pid, status, used = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if not pid:
+                return True
+            self.cpu_s += used.ru_utime + used.ru_stime
+            self.max_rss_kb = max(self.max_rss_kb, used.ru_maxrss)
+            if pid == self.program:
+                self.status = status
 
 
-def parents() -> dict[int, int]:
-    """Process number to parent's number, for every process that can be seen."""
-    found: dict[int, int] = {}
+def below(root: int) -> list[int]:
+    """All processes below `root`."""
+    children: dict[int, list[int]] = {}
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
             try:
@@ -39,33 +60,34 @@ def parents() -> dict[int, int]:
                 os.close(descriptor)
             except OSError:
                 continue
-            found[int(entry.name)] = int(text[text.rindex(b")") + 2 :].split()[1])
-    return found
+            parent = int(text[text.rindex(b")") + 2 :].split()[1])
+            children.setdefault(parent, []).append(int(entry.name))
+    found = [root]
+    for pid in found:
+        found += children.get(pid, [])
+    return found[1:]
 
 
-def below(root: int) -> list[int]:
-    """All processes below `root`."""
-    parent_of = parents()
-    family = {root}
-    grown = True
-    while grown:
-        more = {pid for pid, parent in parent_of.items() if parent in family} - family
-        family |= more
-        grown = bool(more)
-    return sorted(family - {root})
+def kill_below() -> None:
+    """Kill everything below this process, as it is now."""
+    for pid in below(os.getpid()):
+        try:
+            os.kill(pid, _SIGKILL)
+        except ProcessLookupError:
+            continue
 
 
-def start(argv: list[str], guard_pid: int) -> int:
+def start(argv: list[str], guard: int) -> int:
     """Fork and exec the program in an own session; 127 with a line on stderr if it cannot be executed."""
     pid = os.fork()
     if pid:
         return pid
     os.setsid()
-    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != guard_pid:
+    _LIBC.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
+    if os.getppid() != guard:
         os._exit(127)
-    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
+    for number in (_SIGPIPE, _SIGXFSZ):  # Python ignores these two; a payload must not inherit that
+        _LIBC.signal(number, _DEFAULT_ACTION)
     try:
         os.execve(argv[0], argv, os.environ)  # noqa: S606 - the point: an argument list, never a shell
     except OSError as error:
@@ -73,43 +95,39 @@ def start(argv: list[str], guard_pid: int) -> int:
     os._exit(127)
 
 
-def kill_below() -> None:
-    """Kill and reap everything below this process."""
-    give_up = time.monotonic() + _LAST_WAIT_S
-    while time.monotonic() < give_up:
-        for pid in below(os.getpid()):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        try:
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        except ChildProcessError:
-            return
-        select.select([], [], [], 0.01)
-
-
-def reap(program: int) -> int | None:
-    """Collect every ended child; the program's wait status if it is among them."""
-    status = None
-    with suppress(ChildProcessError):
-        while True:
-            pid, code = os.waitpid(-1, os.WNOHANG)
-            if not pid:
-                break
-            if pid == program:
-                status = code
-    return status
-
-
 def obey(order: bytes, program: int) -> None:
     """Carry out what the pilot wants; the end of file is an order to kill."""
-    if order.startswith(b"t"):
-        with suppress(ProcessLookupError):
-            os.killpg(program, signal.SIGTERM)
+    if order == b"t":
+        try:
+            os.killpg(program, _SIGTERM)
+        except ProcessLookupError:
+            return
     else:
-        for pid in below(os.getpid()):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        kill_below()
+
+
+def supervise(control: int, program: int) -> Harvest:
+    """Wait for the program's end, carrying out orders; then end whatever it has left running."""
+    harvest = Harvest(program)
+    watched = [control]
+    pause = _REAP_INTERVAL_S
+    try:
+        watched.append(os.pidfd_open(program))
+    except OSError:
+        pause = _POLL_INTERVAL_S
+    while harvest.status is None:
+        ready, _, _ = select.select(watched, [], [], pause)
+        harvest.reap()
+        if control in ready and harvest.status is None:
+            order = os.read(control, 1)
+            obey(order, program)
+            if not order:
+                watched.remove(control)
+    give_up = time.monotonic() + _LAST_WAIT_S
+    while harvest.reap() and time.monotonic() < give_up:
+        kill_below()
+        select.select([], [], [], _POLL_INTERVAL_S / 4)
+    return harvest
 
 
 def main() -> None:
@@ -117,29 +135,14 @@ def main() -> None:
     control, result = int(sys.argv[1]), int(sys.argv[2])
     for descriptor in (control, result):
         os.set_inheritable(descriptor, False)
-    wake_reader, wake_writer = os.pipe()
-    os.set_blocking(wake_writer, False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.set_wakeup_fd(wake_writer)
-    prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    program = start(sys.argv[4:], os.getpid())
-    watched = [control, wake_reader]
-    status = None
-    while status is None:
-        ready, _, _ = select.select(watched, [], [])
-        if wake_reader in ready:
-            os.read(wake_reader, 4096)
-            status = reap(program)
-        if control in ready and status is None:
-            order = os.read(control, 1)
-            obey(order, program)
-            if not order:
-                watched = [wake_reader]
-    kill_below()
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    with suppress(BrokenPipeError):
-        os.write(result, f"end {status} {used.ru_utime + used.ru_stime:.3f} {used.ru_maxrss}\n".encode())
+    _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    harvest = supervise(control, start(sys.argv[4:], os.getpid()))
+    try:
+        os.write(result, f"end {harvest.status} {harvest.cpu_s:.3f} {harvest.max_rss_kb}\n".encode())
+    except BrokenPipeError:
+        return
 
 
 if __name__ == "__main__":
     main()
+    os._exit(0)

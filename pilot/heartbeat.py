@@ -74,7 +74,6 @@ class Heartbeat:
                 self._is_news = False
                 status = self._status
             pause = self._beat(status) if status else self._interval_s
-        self._server.close()
 
     def _beat(self, status: str) -> float:
         """One update; the answer is the pause before the next."""
@@ -102,7 +101,7 @@ class Heartbeat:
     def _not_accepted(self, trouble: str) -> float:
         silence = time.monotonic() - self._accepted_at
         LOG.warning("%s (%.0f s since the last accepted one)", trouble, silence)
-        if silence > self._lost_after_s:
+        if silence > self._lost_after_s and not self._closed:
             self._stop.end_job(ErrorCode.SERVER_LOST, f"no update was accepted for {silence:.0f} s")
         pause = min(self._retry_s, self._interval_s, self._lost_after_s)
         self._retry_s = min(2 * self._retry_s, _LAST_RETRY_S)

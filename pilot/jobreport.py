@@ -31,7 +31,7 @@ def read_job_report(work: Path) -> JobReport:
         raise JobReportError(f"{NAME} is larger than {_MAX_BYTES} bytes")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise JobReportError(f"{NAME} is not JSON: {error}") from error
     if not isinstance(content, dict):
         raise JobReportError(f"{NAME} holds no object")

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from pilot import runjob
 from pilot.client import JsonObject, Offer, Server
 from pilot.delivery import Courier
 from pilot.errors import ServerAwayError, ServerRefusedError
 from pilot.facts import NodeFacts, look_around
 from pilot.processes import host_name, own_identity
 from pilot.report import Reporter, Timing
-from pilot.runjob import Surroundings, run_job
 from pilot.settings import PilotSettings
 from pilot.steps import LOG, one_line
 from pilot.stop import StopRequest
@@ -67,8 +67,16 @@ class Pilot:
     def _work(self, queue: JsonObject) -> None:
         storages = Storages(self._server, queue)
         courier = Courier(self._server, storages, self._space, self._stop)
-        around = Surroundings(
-            self._settings, queue, self._server, storages, self._space, courier, self._stop, self._reporter()
+        around = runjob.Surroundings(
+            settings=self._settings,
+            queue=queue,
+            server=self._server,
+            heartbeat_server=self._server.clone(),
+            storages=storages,
+            space=self._space,
+            courier=courier,
+            stop=self._stop,
+            reporter=self._reporter(),
         )
         self._idle_since = time.monotonic()
         initial_setup = self._idle_since - self._began
@@ -79,18 +87,20 @@ class Pilot:
                 break
             for raw in offer.jobs:
                 timing = Timing(getjob=time.monotonic() - asked_at, initial_setup=initial_setup)
-                self._run_one(raw, around, timing)
+                if self._run_one(raw, around, timing) == runjob.REFUSED:
+                    raise ServerRefusedError("the job it offered")
             initial_setup = 0.0
             self._idle_since = time.monotonic()
             if not self._may_ask_again(queue):
                 break
         LOG.info("the pilot ends after %d jobs (%d failed)", len(self._jobs), self._failed)
 
-    def _run_one(self, raw: JsonObject, around: Surroundings, timing: Timing) -> None:
+    def _run_one(self, raw: JsonObject, around: runjob.Surroundings, timing: Timing) -> str:
         self._note("busy", raw.get("PandaID"))
-        status = run_job(raw, around, timing)
+        status = runjob.run_job(raw, around, timing)
         self._jobs.append(int(raw.get("PandaID") or 0))
-        self._failed += status == "failed"
+        self._failed += status in ("failed", runjob.REFUSED)
+        return status
 
     def _ask(self, queue: JsonObject, courier: Courier) -> Offer:
         """Ask until there is work; an empty offer when the patience or the time is over, or the pilot must end."""

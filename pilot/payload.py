@@ -58,6 +58,10 @@ class Payload:
                     pass_fds=(control_end, result_end),
                     start_new_session=True,
                 )
+        except OSError:
+            os.close(self._control)
+            os.close(self._result)
+            raise
         finally:
             os.close(control_end)
             os.close(result_end)
@@ -131,11 +135,15 @@ class Payload:
     def _finish(self, reason: JobError | None) -> PayloadEnd:
         """Close the pipes (which kills what may be left), collect the guard, read its last word."""
         os.close(self._control)
-        with suppress(subprocess.TimeoutExpired):
-            self._guard.wait(_END_WAIT_S)
-        if self._guard.poll() is None:
+        give_up = time.monotonic() + _END_WAIT_S
+        while select.select([self._result], [], [], max(0.0, give_up - time.monotonic()))[0]:
+            said = os.read(self._result, 4096)
+            self._ending += said
+            if not said:
+                break
+        else:
             self._guard.kill()
-            self._guard.wait()
+        self._guard.wait()
         os.close(self._result)
         wall_s = time.monotonic() - self._began
         for line in self._ending.decode().splitlines():

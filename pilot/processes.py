@@ -114,7 +114,7 @@ def send_signal(who: ProcessIdentity, signal_number: int) -> bool:
     """Signal exactly this process; False if it is gone. A pidfd pins it, so no other process can be hit."""
     try:
         descriptor = os.pidfd_open(who.pid)
-    except OSError:
+    except ProcessLookupError:
         return False
     try:
         if not is_alive(who):

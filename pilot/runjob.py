@@ -29,6 +29,7 @@ from pilot.stop import StopRequest
 from pilot.storage import Storages
 from pilot.workspace import Workspace
 
+REFUSED = "refused"
 _DEFAULT_HEARTBEAT_S = 1800.0
 _DEBUG_TAIL = 2048
 _MB = 1024 * 1024
@@ -41,6 +42,7 @@ class Surroundings:
     settings: PilotSettings
     queue: JsonObject
     server: Server
+    heartbeat_server: Server
     storages: Storages
     space: Workspace
     courier: Courier
@@ -49,7 +51,10 @@ class Surroundings:
 
 
 def run_job(raw: JsonObject, around: Surroundings, timing: report.Timing) -> str:
-    """Run one offered job; the final state that was reported, "holding" if its delivery is left for later."""
+    """Run one offered job; the final state that was reported.
+
+    "holding": its delivery is left for later; "cancelled" or REFUSED: it was not run, the server does not want it.
+    """
     try:
         reference = JobReference.parse(raw)
     except ValueError as error:
@@ -92,7 +97,7 @@ class _JobRun:
         self._measured = report.Measured(cores=job.cores)
         interval_s = job.heartbeat_s or float(around.queue.get("heartbeat") or 0) or _DEFAULT_HEARTBEAT_S
         self._heartbeat = Heartbeat(
-            around.server.clone(),
+            around.heartbeat_server,
             self._progress,
             around.stop,
             interval_s=around.settings.heartbeat or interval_s,
@@ -104,22 +109,36 @@ class _JobRun:
         """From the first update to the delivery."""
         try:
             command = self._around.server.update_job(self._body)
-        except (ServerAwayError, ServerRefusedError) as error:
+        except ServerAwayError as error:
             LOG.warning("starting is not reported: %s", one_line(error))
             command = ""
+        except ServerRefusedError as error:
+            LOG.error("the server refuses the job it gave: %s", one_line(error))
+            self._around.space.discard(self._home)
+            return REFUSED
         if "tobekilled" in command:
             LOG.warning("job %d is not wanted any more", self._job.panda_id)
             self._around.space.discard(self._home)
             return "cancelled"
         self._heartbeat.start()
         try:
-            outcome = self._work_off()
-            delivery = self._prepare(outcome)
-            home = self._around.space.keep_for_delivery(self._home)
-            patience_s = self._around.settings.delivery_patience
-            return self._around.courier.deliver(home, delivery, patience_s, self._heartbeat.close)
+            return self._run_and_deliver()
         finally:
             self._heartbeat.close()
+
+    def _run_and_deliver(self) -> str:
+        outcome = self._work_off()
+        try:
+            delivery = self._prepare(outcome)
+            home = self._around.space.keep_for_delivery(self._home)
+        except OSError as error:
+            LOG.exception("what job %d leaves cannot be kept", self._job.panda_id)
+            self._heartbeat.close()
+            _fail_at_once(self._body, self._around, JobError(ErrorCode.NO_LOCAL_SPACE, f"cannot keep outputs: {error}"))
+            self._around.space.discard(self._home)
+            return "failed"
+        patience_s = self._around.settings.delivery_patience
+        return self._around.courier.deliver(home, delivery, patience_s, self._heartbeat.close)
 
     def _work_off(self) -> report.Outcome:
         """Everything that may fail the job; never raises for a reason that can be reported."""

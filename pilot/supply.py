@@ -24,6 +24,7 @@ class QueueDemand:
     max_pilots: int | None = None
     max_per_cycle: int | None = None
     max_time_s: int | None = None
+    cores: int | None = None
 
     @classmethod
     def parse(cls, raw: Mapping[str, object]) -> "QueueDemand":
@@ -33,6 +34,7 @@ class QueueDemand:
             status=str(raw.get("status") or ""),
             label=str(raw.get("label") or ""),
             max_time_s=_count(raw.get("max_time_s")),
+            cores=_count(raw.get("cores")),
             **{name: _count(raw.get(name)) for name in _COUNTS},
         )
 

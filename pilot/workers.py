@@ -45,6 +45,7 @@ class Worker:
     ended_at: float | None = None
     jobs: tuple[int, ...] = ()
     failed: int = 0
+    cores: int = 1
     diagnosis: str = ""
     told: bool = False
 
@@ -67,7 +68,7 @@ class Worker:
             "batchID": self.native_id or None,
             "status": self.state.value,
             "computingSite": self.queue,
-            "nCore": 1,
+            "nCore": self.cores,
             "submitTime": _time(self.submitted_at),
             "startTime": _time(self.started_at),
             "endTime": _time(self.ended_at),

@@ -63,7 +63,7 @@ def test_pilots_come_by_demand_do_the_work_and_end(grid: Grid) -> None:
     for name in ("a", "b"):
         grid.job("make", name, name)
     grid.server.state.last_worker_id = 40
-    demand(grid, activated=2)
+    demand(grid, activated=2, max_pilots=2)
     factory = start_factory(grid)
     grid.server.wait_for(lambda state: state.worker_updates)
     demand(grid, activated=0)
@@ -82,7 +82,7 @@ def test_pilots_come_by_demand_do_the_work_and_end(grid: Grid) -> None:
 
 def test_a_factory_killed_by_9_finds_its_pilots_again(grid: Grid) -> None:
     grid.job("hang")
-    demand(grid, activated=1)
+    demand(grid, activated=1, max_pilots=1)
     try:
         first = start_factory(grid)
         grid.server.wait_for(lambda state: "running" in [u["job_status"] for u in state.updates])

@@ -1,5 +1,8 @@
 """Pieces by themselves: names, puts, claims, limits, the job dictionary, facts."""
 
+import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -8,14 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pilot.errors import JobError, StorageAwayError
+from pilot.errors import JobError, JobReportError, StorageAwayError
 from pilot.facts import installed_releases
 from pilot.files import digest, put
 from pilot.job import parse_job
+from pilot.jobreport import read_job_report
 from pilot.limits import Limits, Usage, memory_limit_mb, violation
 from pilot.names import NAME, place
+from pilot.settings import parse_settings
 from pilot.steps import one_line
 from pilot.workspace import Workspace
+from tests.pilot.conftest import ROOT
 
 IDLE = Usage(wall_s=0, cpu_s=0, rss_kb=0, folder_bytes=0, stdout_bytes=0, untouched_s=0, free_bytes=1 << 40)
 
@@ -177,3 +183,47 @@ def test_releases_are_found_by_looking(tmp_path: Path) -> None:
 
 def test_foreign_text_stays_on_one_line() -> None:
     assert one_line("a\nb\x1b[31m\u202e") == "a b [31m"
+
+
+def test_the_pilot_works_alone(tmp_path: Path) -> None:
+    """Copied to a folder of its own it needs nothing else of ours."""
+    shutil.copytree(ROOT / "pilot", tmp_path / "pilot", ignore=shutil.ignore_patterns("__pycache__"))
+    names = [path.stem for path in (tmp_path / "pilot").glob("*.py") if path.stem != "__main__"]
+    imports = ";".join(f"import pilot.{name}" for name in names if name != "__init__")
+    check = "assert not {'panda', 'panda_api', 'prefect', 'sqlalchemy'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", f"import sys; {imports}; {check}"], cwd=tmp_path, check=True)
+    shown = subprocess.run([sys.executable, "-m", "pilot", "--help"], cwd=tmp_path, check=True, capture_output=True)
+    assert b"--queue" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--queue", "Q", "--workdir", "w"], "--server"),
+        (["--server", "u", "--queue", "Q", "--workdir", "w", "--patience", "-1"], "not a number above 0"),
+        (["--server", "u", "--queue", "Q", "--workdir", "w", "--token-file", "gone"], "there is no file gone"),
+        (["--server", "u", "--queue", "Q", "--workdir", "/proc/none"], "cannot be used as a folder"),
+    ],
+)
+def test_bad_settings_say_what_is_wrong(
+    arguments: list[str],
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        parse_settings(arguments)
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("{", "not JSON"), ("[" * 100_000, "not JSON"), ("[]", "no object"), ('{"nEvents": -1}', "not a count")],
+)
+def test_a_job_report_that_cannot_be_used(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "jobReport.json").write_text(text)
+    with pytest.raises(JobReportError, match=words):
+        read_job_report(tmp_path)

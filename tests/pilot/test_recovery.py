@@ -62,6 +62,17 @@ def test_a_failure_is_reported_even_if_its_log_cannot_be_stored(grid: Grid) -> N
     assert (final["job_status"], final["files"]) == ("failed", {})
 
 
+def test_of_many_pilots_one_delivers(grid: Grid) -> None:
+    grid.server.state.away = lambda _path, body: body.get("job_status") == "finished"
+    grid.job("make", "out", "out")
+    grid.pilot()
+    grid.server.state.away = lambda _path, _body: False
+    pilots = [grid.start() for _ in range(4)]
+    for pilot in pilots:
+        pilot.communicate(timeout=30)
+    assert grid.final(100)["job_status"] == "finished"
+
+
 def test_a_delivery_is_left_to_its_living_owner_and_to_its_queue(grid: Grid) -> None:
     grid.server.state.away = lambda _path, body: body.get("job_status") == "finished"
     grid.job("make", "out", "out")

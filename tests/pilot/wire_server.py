@@ -28,6 +28,7 @@ class WireState:
     commands: dict[int, str] = field(default_factory=dict)
     away: Callable[[str, Json], bool] = lambda _path, _body: False
     lose_reply: Callable[[str, Json], bool] = lambda _path, _body: False
+    refuse: Callable[[Json], bool] = lambda _body: False
     retry_after: float = 0.2
     last_worker_id: int = 0
 
@@ -42,6 +43,7 @@ class WireServer:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
 
             def do_GET(self) -> None:
                 self._serve({})
@@ -102,6 +104,8 @@ class WireServer:
                 return self._acquire(body)
             case ["api", "v1", "pilot", "update_job"]:
                 state.updates.append(body)
+                if state.refuse(body):
+                    return {"success": False, "message": "no such job", "data": {"StatusCode": 50}}
                 return _envelope({"StatusCode": 0, "command": state.commands.get(body["job_id"])})
             case ["api", "v1", "pilot", "update_worker_status"]:
                 state.workers.append(body)
