@@ -2,12 +2,13 @@
 
 from datetime import UTC, datetime
 
-from sqlalchemy import MetaData
+from sqlalchemy import Engine, MetaData
 
 from panda import embedded
 from panda.ddm.embedded import EmbeddedDdm
 from panda.ddm.embedded import schema as ddm_schema
 from panda.errors import SchemaMismatch
+from panda.proddb import engine as proddb_engine
 from panda.services.context import Context
 from panda.settings import Settings
 from panda.store import engine as store_engine
@@ -40,3 +41,8 @@ def check_schema(ctx: Context) -> None:
                 f"the {branch} tables of the database are at revision {found or 'none'}, this program wants {wanted}",
                 hint="run 'panda db upgrade' with this version, or start the version that made them",
             )
+
+
+def production_database(settings: Settings) -> Engine:
+    """Connect to ProdDB; the caller disposes of the engine."""
+    return proddb_engine.connect(settings)

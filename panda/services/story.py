@@ -29,3 +29,25 @@ def fenced(ctx: Context, lease: Lease) -> Iterator[Connection]:
     with ctx.engine.begin() as connection:
         work.fence(connection, lease, ctx.settings.conductor.lease_s)
         yield connection
+
+
+def patience_s(ctx: Context, lease: Lease, waits_for: str | None) -> float | None:
+    """Tell when to look at a task again if nothing wakes it (s); None: never, because it has ended.
+
+    What a wake-up announces (jobs, transfers, a parent's end) is looked at seldom, what nobody announces (a pilot at a
+    site, space at a T1) often at first and ever more seldom.
+    """
+    if waits_for is None:
+        return None
+    longest = ctx.settings.conductor.progress_interval_s
+    if waits_for.startswith(("AwaitingJobs", "AwaitingInput", "AwaitingTransfers")):
+        return 10 * longest
+    with ctx.engine.begin() as connection:
+        age = work.age_s(connection, lease.task_id)
+    return min(longest, max(1.0, age / 4))
+
+
+def is_told(ctx: Context, task_id: int) -> bool:
+    """Tell whether somebody holds a task's lease now."""
+    with ctx.engine.begin() as connection:
+        return work.is_leased(connection, task_id)

@@ -243,3 +243,15 @@ def add_incident(
         ),
         {"l": level, "k": kind, "o": subject, "t": words[:2000]},
     )
+
+
+def age_s(connection: Connection, task_id: int) -> float:
+    """For how many seconds has a task been in its stage?"""
+    query = text("SELECT EXTRACT(epoch FROM now() - stage_since) FROM production_task WHERE id = :task")
+    return float(connection.scalar(query, {"task": task_id}) or 0.0)
+
+
+def is_leased(connection: Connection, task_id: int) -> bool:
+    """Is a task's lease held now, by the database's clock?"""
+    query = text("SELECT lease_until > now() FROM production_task WHERE id = :task")
+    return bool(connection.scalar(query, {"task": task_id}))

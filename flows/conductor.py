@@ -1,0 +1,132 @@
+"""The conductor: a long-lived process that makes everything quick; run many, or none (then Bamboo does it all).
+
+Two kinds of work, in threads of their own:
+- the continuous duties, plain service calls without Prefect: collect, fold, orders, sweep, watch, read the feed;
+- the stories of due tasks, each a Prefect flow run in this process. While Prefect is away only these stand still.
+"""
+
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from flows.quick import quick_flows
+from panda.services import activate, control, recover, upkeep
+from panda.services.context import Context
+from tasks.world import world
+
+log = logging.getLogger("panda.conductor")
+LONGEST_PAUSE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """A service loop: what it calls (True: call again at once) and how long it pauses when there was nothing to do."""
+
+    name: str
+    work: Callable[[Context], bool]
+    pause_s: float
+
+
+def _collect(ctx: Context) -> bool:
+    return upkeep.collect(ctx).anything
+
+
+def _fold(ctx: Context) -> bool:
+    upkeep.fold_and_wake(ctx)
+    return False
+
+
+def _orders(ctx: Context) -> bool:
+    return control.work_off(ctx).rows > 0
+
+
+def _feed(ctx: Context) -> bool:
+    return activate.poll_feed(ctx) > 0
+
+
+def _sweep(ctx: Context) -> bool:
+    activate.sweep(ctx)
+    return False
+
+
+def _watch(ctx: Context) -> bool:
+    recover.watch(ctx)
+    return False
+
+
+def duties(ctx: Context) -> tuple[Duty, ...]:
+    """Give the continuous duties with the intervals of the settings."""
+    times = ctx.settings.conductor
+    return (
+        Duty("collect", _collect, times.collect_interval_s),
+        Duty("fold", _fold, times.fold_interval_s),
+        Duty("orders", _orders, times.collect_interval_s),
+        Duty("feed", _feed, times.feed_interval_s),
+        Duty("sweep", _sweep, times.sweep_interval_s),
+        Duty("watch", _watch, times.watch_interval_s),
+    )
+
+
+def run_duty(duty: Duty, ctx: Context, stop: threading.Event) -> None:
+    """Repeat a duty until told to stop; an error is logged and the duty goes on, ever more slowly while it fails."""
+    failures = 0
+    while not stop.is_set():
+        pause = duty.pause_s
+        try:
+            again = duty.work(ctx)
+            failures = 0
+        except Exception:
+            failures += 1
+            again = False
+            pause = min(LONGEST_PAUSE_S, max(pause, 0.5) * 2 ** min(failures, 6))
+            log.exception("duty %s failed %d times; next try in %.0f s", duty.name, failures, pause)
+        if not again:
+            stop.wait(pause)
+
+
+def tell_stories(ctx: Context, stop: threading.Event) -> None:
+    """Tell the story of every due task, one after the other; several conductors share the work by leases."""
+    from flows.production_task import tell
+
+    failures = 0
+    with quick_flows():
+        while not stop.is_set():
+            pause = ctx.settings.conductor.story_interval_s
+            try:
+                due = upkeep.due_tasks(ctx, 20)
+                for task_id in due:
+                    if stop.is_set():
+                        break
+                    tell(task_id)
+                failures = 0
+            except Exception:
+                failures += 1
+                pause = min(LONGEST_PAUSE_S, 2.0 ** min(failures, 6))
+                log.exception("stories stand still (is Prefect there?); next try in %.0f s", pause)
+            stop.wait(pause)
+
+
+def main() -> None:
+    """Run until SIGTERM or SIGINT."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    ctx = world()
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    threads = [
+        threading.Thread(target=run_duty, args=(duty, ctx, stop), name=duty.name, daemon=True) for duty in duties(ctx)
+    ]
+    for thread in threads:
+        thread.start()
+    log.info("conductor is up: %s, stories", ", ".join(duty.name for duty in duties(ctx)))
+    tell_stories(ctx, stop)
+    for thread in threads:
+        thread.join(timeout=10)
+    log.info("conductor is down")
+
+
+if __name__ == "__main__":
+    main()

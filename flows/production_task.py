@@ -1,0 +1,67 @@
+"""The story of one production task, from its request to its closed datasets.
+
+It takes the task as far as it can go now and ends in a state that says what it waits for; the wait is the gap between
+two runs, holds no process and survives every restart (design decision 4). Each step can be run again at any time.
+"""
+
+from prefect import flow, tags
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from panda.services import read
+from tasks.leases import Telling, telling
+from tasks.report import report
+from tasks.story import assign_cloud, complete_task, expand, place_bunches, stage_inputs
+from tasks.world import world
+
+
+@flow(name="production task", flow_run_name="task-{task_id}", validate_parameters=False)
+def production_task(task_id: int) -> State[None]:
+    """Tell one production task's story as far as it goes now."""
+    with telling(task_id) as told:
+        if told is None:
+            return Completed(name="Skipped", message="somebody else tells this story now")
+        return _tell(task_id, told)
+
+
+def _tell(task_id: int, told: Telling) -> State[None]:
+    cloud = assign_cloud(told.lease)
+    if cloud.waits_for:
+        return _awaits(told, cloud.waits_for)
+
+    jobs = expand(told.lease)
+    if jobs.failed:
+        report(task_id, jobs.failed)
+        told.waits_for = None
+        return Failed(name="Refused", message=jobs.failed)
+    if jobs.waits_for:
+        return _awaits(told, jobs.waits_for)
+
+    sites = place_bunches(told.lease)
+    blocks = stage_inputs(told.lease)
+    end = complete_task(told.lease)
+
+    waits_for = blocks.waits_for or sites.waits_for or end.waits_for
+    if end.stage or jobs.jobs or sites.placed:
+        report(task_id, waits_for)
+    if end.stage:
+        told.waits_for = None
+        return Completed(
+            name=end.stage.value.capitalize(), message=f"the task is {end.stage.value}, datasets are closed"
+        )
+    return _awaits(told, waits_for or "AwaitingJobs: pilots are at work")
+
+
+def _awaits(told: Telling, waits_for: str) -> State[None]:
+    """End this run in a state that is named by what the task waits for."""
+    told.waits_for = waits_for
+    name, _, message = waits_for.partition(": ")
+    return Completed(name=name, message=message or waits_for)
+
+
+def tell(task_id: int) -> None:
+    """Run the story with the tags by which people find it in the Prefect UI."""
+    view = read.task(world(), task_id)
+    labels = [f"task:{task_id}", f"vo:{view.vo}", *([f"cloud:{view.cloud}"] if view.cloud else [])]
+    with tags(*labels):
+        production_task(task_id, return_state=True)
