@@ -139,8 +139,8 @@ def panda_parts(settings: Settings, *, without: frozenset[str] = frozenset()) ->
         *([_database(settings)] if settings.database_url is None else []),
         _prepare(settings),
         _api(settings, ready),
-        Part("conductor", command_of("conductor", settings), after=ready, folder=ROOT),
-        Part("agent", command_of("agent", settings), after=ready, folder=ROOT),
+        Part("conductor", command_of("conductor", settings), after=ready, folder=ROOT, says="conductor is up"),
+        Part("agent", command_of("agent", settings), after=ready, folder=ROOT, says=" copies at a time)"),
         _factory(settings, ready),
         *([_prefect(settings)] if settings.prefect_url is None else []),
         *_deployments(settings),
@@ -180,6 +180,7 @@ def _factory(settings: Settings, after: tuple[str, ...]) -> Part:
         (*command_of("factory", settings), "--stop-pilots-on-exit"),
         after=after,
         folder=ROOT,
+        says=" living pilots",
         grace_s=settings.factory.stop_grace_s + 10,
     )
 
@@ -219,6 +220,7 @@ def _worker(settings: Settings) -> Part:
         after=("prefect",),
         folder=ROOT,
         prepare=lambda: _make_pool(settings),
+        says=" started!",
         environment={"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"},
     )
 

@@ -59,7 +59,8 @@ class Part:
     after: tuple[str, ...] = ()  # parts that must be up (steps: done) before this one starts
     environment: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None
-    probe: Callable[[], bool] | None = None  # asked until it says True; without one, a part is up when it runs
+    probe: Callable[[], bool] | None = None  # asked until it says True
+    says: str = ""  # what its log says once it is up; with neither, a part is up when it runs
     prepare: Callable[[], Mapping[str, str]] | None = None  # called just before each start; more environment
     succeeded: Callable[[], None] | None = None  # called once it is up (steps: done)
     step: bool = False  # ends by itself; must end with 0
@@ -91,6 +92,7 @@ class Member:
         self.began = 0.0
         self.not_before = 0.0
         self.text = ""
+        self.log_begins = 0
 
     def launch(self, environment: Mapping[str, str]) -> None:
         """Start the process; raises OSError or PandaError if that is impossible."""
@@ -102,6 +104,7 @@ class Member:
             self.process = self.part.cluster.process
             return
         with self.log.open("ab") as log:
+            self.log_begins = log.tell()
             self.process = subprocess.Popen(
                 self.part.command,
                 stdin=subprocess.DEVNULL,
@@ -118,6 +121,16 @@ class Member:
             self.part.cluster.stop()
         elif self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
+
+    def is_up(self) -> bool:
+        """Whether its probe agrees, and its log says since the start what it says when it is up."""
+        if self.part.probe is not None and not self.part.probe():
+            return False
+        if not self.part.says:
+            return True
+        with self.log.open("rb") as log:
+            log.seek(self.log_begins)
+            return self.part.says.encode() in log.read()
 
     def last_words(self) -> str:
         """The last line of its log that says something."""
@@ -237,11 +250,7 @@ class Supervisor:
                 if time.monotonic() >= member.not_before and all(self._is_there(name) for name in member.part.after):
                     self._launch(member)
             case State.STARTING:
-                if (
-                    not self._died(member)
-                    and not member.part.step
-                    and (member.part.probe is None or member.part.probe())
-                ):
+                if not self._died(member) and not member.part.step and member.is_up():
                     self._succeeded(member, State.UP)
             case State.UP:
                 self._died(member)

@@ -10,7 +10,6 @@ from panda import wiring
 from panda.embedded import USER, Address, EmbeddedCluster
 from panda.proddb import engine as proddb_engine
 from panda.settings import load
-from panda.store.engine import MIGRATIONS
 
 TEMPLATE = "panda_template"
 
@@ -29,13 +28,7 @@ def build_template(address: Address) -> None:
     """Give the template all tables by the migrations; it must have no connection left when it is cloned."""
     settings = load(database_url=address.url(TEMPLATE))
     ctx = wiring.connect(settings, check=False)
-    if any((MIGRATIONS / "versions" / "panda").glob("*.py")):
-        wiring.upgrade_schema(ctx)
-    else:
-        with ctx.engine.begin() as connection:
-            connection.exec_driver_sql("CREATE SCHEMA IF NOT EXISTS ddm")
-            for metadata in wiring.METADATA.values():
-                metadata.create_all(connection)
+    wiring.upgrade_schema(ctx)
     ctx.close()
     production = proddb_engine.connect(settings)
     proddb_engine.upgrade(production)

@@ -97,7 +97,7 @@ def test_a_port_that_is_taken_is_named_by_its_setting(settings: Settings) -> Non
 
 
 def test_what_ignores_the_request_to_end_is_killed(settings: Settings) -> None:
-    part = Part("deaf", DEAF, grace_s=0.2, probe=lambda: "deaf" in (settings.logs / "deaf.log").read_text())
+    part = Part("deaf", DEAF, grace_s=0.2, says="deaf")
     part_environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     running = Supervisor(settings, [part], environment=part_environment)
     with running:
