@@ -13,7 +13,8 @@ class PandaError(Exception):
     code: ClassVar[str] = "panda_error"
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(f"{message} {hint}".strip())
+        between = " " if message.endswith((".", "!", "?")) else "; "
+        super().__init__(f"{message}{between}{hint}" if hint else message)
         self.message = message
         self.hint = hint
 

@@ -4,7 +4,7 @@ import getpass
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +19,9 @@ from panda.settings import load
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="At most so many; without it all.")]
 Offset = Annotated[int, typer.Option(min=0, help="Leave out so many at the beginning.")]
+
+WIDE = 10_000
+"""Columns of an output that is read by programs or kept in files."""
 
 
 def one_command(function: Callable[..., None]) -> typer.Typer:
@@ -53,7 +56,7 @@ def print_json(found: object) -> None:
 
 def _plain(found: object) -> Any:
     if is_dataclass(found) and not isinstance(found, type):
-        return {name: _plain(inner) for name, inner in asdict(found).items()}
+        return {one.name: _plain(getattr(found, one.name)) for one in fields(found)}
     if isinstance(found, dict):
         return {str(key): _plain(inner) for key, inner in found.items()}
     if isinstance(found, list | tuple):
@@ -69,11 +72,11 @@ def print_facts(facts: Facts) -> None:
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a table; nothing is cut off where the output is no terminal."""
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDE)
     table = Table(*columns, highlight=False)
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
-    if not console.is_terminal:
-        console.width = max(console.measure(table).maximum, console.width)
     console.print(table, markup=False)
 
 

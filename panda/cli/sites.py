@@ -28,7 +28,7 @@ def sites(*, as_json: AsJson = False) -> None:
         return
     rows = [
         (
-            one.cloud, one.name, f"T{one.tier}", one.status, one.pilots, one.running_nodes, tally(dict(one.jobs)),
+            one.cloud, one.name, f"T{one.tier}", one.status, one.pilots, one.running_nodes, tally(one.jobs),
             ", ".join(one.releases), ", ".join(one.vos), one.comment,
         )
         for one in found
@@ -53,7 +53,7 @@ def site(
         print_json(one)
         return
     words = f" ({one.comment})" if one.comment else ""
-    print(f"{one.name} is {one.status} since {clock(one.status_since)}{words}: {tally(dict(one.jobs))} live jobs.")
+    print(f"{one.name} is {one.status} since {clock(one.status_since)}{words}: {tally(one.jobs)} live jobs.")
 
 
 def workers(

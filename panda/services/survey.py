@@ -1,10 +1,8 @@
 """Looking over the whole: sites with their jobs, pilots, datasets, transfers and incidents."""
 
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from types import MappingProxyType
 
 from panda.domain.states import FINAL_JOB
 from panda.errors import NotFound
@@ -39,7 +37,7 @@ class SiteView:
     used_gb: float | None
     pilots: int
     running_nodes: int
-    jobs: Mapping[str, int]
+    jobs: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +113,7 @@ class IncidentView:
     kind: str
     about: str
     text: str
-    numbers: Mapping[str, object]
+    numbers: dict[str, object]
 
 
 def sites(ctx: Context) -> list[SiteView]:
@@ -130,7 +128,7 @@ def sites(ctx: Context) -> list[SiteView]:
     lists = ("vos", "releases", "queues")
     return [
         SiteView(
-            **{**row, **{name: tuple(row[name]) for name in lists}}, jobs=MappingProxyType(by_site[row["id"]])
+            **{**row, **{name: tuple(row[name]) for name in lists}}, jobs=dict(by_site[row["id"]])
         )
         for row in rows
     ]  # fmt: skip
