@@ -80,6 +80,7 @@ class Agent:
         self._stop = threading.Event()
         self._work = threading.Event()
         self._news = threading.Event()
+        self._chores = threading.Event()
         self._ended: SimpleQueue[tuple[Claim, Outcome | None]] = SimpleQueue()
         self._jobs: dict[int, Job] = {}
         self._buckets = Buckets()
@@ -94,6 +95,7 @@ class Agent:
         self._stop.set()
         self._work.set()
         self._news.set()
+        self._chores.set()
 
     def run(self) -> None:
         """Work until `stop`."""
@@ -111,7 +113,7 @@ class Agent:
             for name, target, arguments in (
                 ("listener", listener.listen, (self._stop,)),
                 ("courier", self._repeat, (lambda: self._deliver(courier), self._news, self._options.poll_s)),
-                ("keeper", self._repeat, (self._keep_house, threading.Event(), self._options.upkeep_s)),
+                ("keeper", self._repeat, (self._keep_house, self._chores, self._options.upkeep_s)),
             )
         ]
         for thread in threads:
