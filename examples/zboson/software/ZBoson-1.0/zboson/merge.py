@@ -30,11 +30,11 @@ def main(arguments: Sequence[str]) -> int:
 
 def _work(options: argparse.Namespace) -> Outcome:
     merged = rootfile.read_all(inputs_of(options.input), RECONSTRUCTED)
-    histogram = np.histogram(merged.columns["mass"], bins=BINS, range=(LOW, HIGH))
-    rootfile.write(options.output, merged, {"m_mumu": (histogram[0].astype(np.float64), histogram[1])})
     outputs = {options.output: len(merged)}
     if options.plot:
         from zboson.plot import fit_and_draw
 
         outputs |= fit_and_draw(merged, options.plot, options.fit)
+    histogram = np.histogram(merged.columns["mass"], bins=BINS, range=(LOW, HIGH))
+    rootfile.write(options.output, merged, {"m_mumu": (histogram[0].astype(np.float64), histogram[1])})
     return Outcome(len(merged), outputs)

@@ -55,7 +55,8 @@ def write(name: str, sample: Sample, histograms: Mapping[str, tuple[npt.NDArray[
             tree.extend(dict(sample.columns))
         for key, histogram in histograms.items():
             file[key] = histogram
-        file["counts"] = json.dumps(sample.counts | {"events": len(sample)}, sort_keys=True)
+        checksums = {key: _checksum(column) for key, column in sample.columns.items()}
+        file["summary"] = json.dumps({"counts": sample.counts, "crc32": checksums}, sort_keys=True)
         content = memory.getvalue()
     replace_file(name, timeless(content))
 
@@ -68,8 +69,9 @@ def read(path: Path, wanted: Sequence[str]) -> Sample:
     try:
         with uproot.open(path) as file:
             columns = file["events"].arrays(list(wanted), library="np")
-            counts = json.loads(str(file["counts"]))
-        _check(columns, counts)
+            summary = json.loads(str(file["summary"]))
+        counts = {str(key): float(value) for key, value in summary["counts"].items()}
+        _check(path, columns, summary["crc32"])
     except _BROKEN as failure:
         raise TransformationError(
             BAD_DATA, f"input {path} is not a readable events file: {_reason(failure)}"
@@ -77,16 +79,19 @@ def read(path: Path, wanted: Sequence[str]) -> Sample:
     return Sample(columns, counts)
 
 
-def _check(columns: Columns, counts: object) -> None:
-    """Raise ValueError for what a damaged file may hold though every part of it can be read."""
-    if len({len(column) for column in columns.values()}) != 1:
-        raise ValueError("columns of different length")
-    if not all(np.isfinite(column).all() for column in columns.values()):
-        raise ValueError("a number is not finite")
-    if not isinstance(counts, dict) or not all(isinstance(value, int | float) for value in counts.values()):
-        raise ValueError("counts are not numbers by name")
-    if counts.get("events") != len(columns["event"]):
-        raise ValueError(f"{counts.get('events')} events were written, {len(columns['event'])} are there")
+def _checksum(column: npt.NDArray[np.generic]) -> int:
+    return zlib.crc32(np.ascontiguousarray(column).tobytes())
+
+
+def _check(path: Path, columns: Columns, checksums: Mapping[str, int]) -> None:
+    """Raise ValueError for damage that reading does not notice: parts that are stored as they are have no checksum."""
+    with path.open("rb") as file:
+        (end,) = struct.unpack_from(">i", file.read(100), 12)
+    if path.stat().st_size != end:
+        raise ValueError(f"{path.stat().st_size} bytes instead of {end}: cut off")
+    wrong = [key for key, column in columns.items() if checksums[key] != _checksum(column)]
+    if wrong:
+        raise ValueError(f"wrong checksum of {', '.join(wrong)}")
 
 
 def _reason(failure: Exception) -> str:

@@ -1,0 +1,1 @@
+"""Alanine dipeptide by CHARMM36: build, move, analyse. Knows nothing of PanDA."""

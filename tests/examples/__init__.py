@@ -1,0 +1,1 @@
+"""The releases under examples/: their transformations run for real, small."""
