@@ -1,10 +1,12 @@
 """What producers do with ProdDB: put work in, mark it TOBEABORTED or obsolete, look at it. Bamboo does the rest."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from typing import Any
 
 from sqlalchemy import Connection, Engine, func, insert, select, update
+from sqlalchemy.exc import DataError
 
 from panda.domain.names import check_name
 from panda.domain.prodstates import ProdJobState, ProdTaskState, job_states_before, states_before
@@ -32,7 +34,7 @@ def add_task(engine: Engine, request: TaskRequest, *, parent: int | None = None)
     Raises Refused or BadRequest with what is wrong, NotFound for an unknown parent; then nothing is stored.
     """
     checked = _checked(request, parent)
-    with engine.begin() as connection:
+    with _storing(engine) as connection:
         return _insert_task(connection, checked, "request", parent)
 
 
@@ -48,7 +50,7 @@ def add_job_definitions(
     for place, definition in enumerate(definitions):
         _check_definition(definition, place)
     checked = _checked(replace(request, split=replace(request.split, n_jobs=len(definitions))), parent)
-    with engine.begin() as connection:
+    with _storing(engine) as connection:
         taskid = _insert_task(connection, checked, "jobs", parent)
         made = connection.scalars(
             insert(ejobdef).returning(ejobdef.c.jobdefid, sort_by_parameter_order=True),
@@ -70,6 +72,18 @@ def add_job_definitions(
             .values(n_jobs=len(ready.jobdefids), n_waiting=len(ready.jobdefids))
         )
     return ready
+
+
+@contextmanager
+def _storing(engine: Engine) -> Iterator[Connection]:
+    """A transaction in which a value that no column can hold is the caller's mistake, not ours."""
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except DataError as error:
+        raise BadRequest(f"a value cannot be stored: {str(error.orig).splitlines()[0]}") from error
+    except ValueError as error:  # the driver's word for a text with a NUL character
+        raise BadRequest(f"a value cannot be stored: {error}") from error
 
 
 def _checked(request: TaskRequest, parent: int | None) -> TaskRequest:
