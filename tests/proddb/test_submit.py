@@ -101,6 +101,15 @@ def test_a_bad_request_is_refused_and_not_stored(proddb: Engine, changes: dict[s
     assert nothing_stored(proddb)
 
 
+@pytest.mark.parametrize("changes", [{"priority": 2**40}, {"parameters": "a\0b"}, {"release": "a\0b"}])
+def test_what_no_column_can_hold_is_the_callers_mistake(proddb: Engine, changes: dict[str, Any]) -> None:
+    with pytest.raises(BadRequest, match="cannot be stored"):
+        submit.add_task(proddb, a_request(**changes))
+    with pytest.raises(BadRequest, match="cannot be stored"):
+        submit.add_job_definitions(proddb, a_request(), [JobDefinition("--n 1"), JobDefinition("a\0b")])
+    assert nothing_stored(proddb)
+
+
 def test_a_parent_must_exist_and_have_a_future(proddb: Engine) -> None:
     with pytest.raises(NotFound, match="no task 12 that could be the parent"):
         submit.add_task(proddb, a_request(), parent=12)
