@@ -31,6 +31,7 @@ PAYLOADS = {
     "shout": 'head -c 3000000 /dev/zero | tr "\\0" a; echo last words; echo x > "$1"',
     "environment": 'env | sort > "$1"; pwd >> "$1"; printf "%s\\n" "$@" > arguments; cat arguments >> "$1"',
     "eat": f"exec {sys.executable} -c 'x = bytearray(120_000_000); import time; time.sleep(300)'",
+    "daemon": 'setsid sleep 300 & echo x > "$1"',
     "link": 'ln -s /etc/passwd "$1"',
 }
 

@@ -61,6 +61,13 @@ def test_a_limit_ends_the_job(
     assert processes_of(grid.folder) == []
 
 
+def test_what_a_payload_leaves_running_ends_with_it(grid: Grid) -> None:
+    grid.job("daemon", "out", "out")
+    grid.pilot()
+    assert grid.final(100)["job_status"] == "finished"
+    assert processes_of(grid.folder) == []
+
+
 def test_the_server_may_kill_a_running_job(grid: Grid) -> None:
     grid.job("hang", heartbeat=0.1)
     pilot = grid.start()

@@ -4,10 +4,12 @@ import json
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from pilot.client import Server
 from pilot.factory import Factory, FactorySettings
@@ -167,6 +169,40 @@ def test_a_start_that_was_never_noted_is_found_by_its_name(grid: Grid, tmp_path:
             time.sleep(0.01)
     factory.poll(time.time())
     assert WorkerBook.open(tmp_path / "factory.json").workers[1].state == WorkerState.FAILED
+
+
+class Crash(BaseException):
+    """The end of the factory at a chosen place."""
+
+
+class CrashingSubmitter(LocalSubmitter):
+    """Starts the pilots, and that is the last thing the factory does."""
+
+    @override
+    def submit(self, specs: Sequence[PilotSpec]) -> dict[int, str]:
+        super().submit(specs)
+        raise Crash
+
+
+def test_a_crash_right_after_the_start_neither_loses_nor_doubles_a_pilot(grid: Grid, tmp_path: Path) -> None:
+    demand(grid, activated=1)
+    workdir = tmp_path / "factory"
+    workdir.mkdir()
+    settings = FactorySettings(server=grid.server.url, name="fab", workdir=workdir, pilot_options=("--patience", "100"))
+    book_file = workdir / "factory.json"
+    with pytest.raises(Crash):
+        Factory(settings, Server(grid.server.url), CrashingSubmitter(), WorkerBook.open(book_file)).cycle(time.time())
+    try:
+        grid.server.wait_for(lambda state: state.asks)
+        after = a_factory(grid, workdir)
+        after.adopt(time.time())
+        after.cycle(time.time())
+        assert [worker.worker_id for worker in WorkerBook.open(book_file).workers.values()] == [1]
+        after.stop_pilots(time.sleep)
+        (worker,) = WorkerBook.open(book_file).workers.values()
+        assert worker.state == WorkerState.FINISHED
+    finally:
+        end_pilots(grid)
 
 
 @pytest.mark.parametrize("lost", ["", "{", '{"last_id": 3'])
