@@ -2,6 +2,7 @@
 
 from sqlalchemy import (
     ARRAY,
+    DDL,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -19,6 +20,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
+    event,
     func,
     text,
 )
@@ -145,7 +147,7 @@ pilot_activity = Table(
     Column("node", Text, primary_key=True),
     Column("last_get_job", When),
     Column("last_update_job", When),
-    postgresql_with={"fillfactor": "50"},
+    info={"storage": {"fillfactor": "50"}},
 )
 
 worker = Table(
@@ -347,7 +349,7 @@ job = Table(
     Column("explicit_input", Boolean),
     Column("parameters", Text),
     UniqueConstraint("task_id", "ordinal", "attempt", name="uq_job_task_ordinal_attempt"),
-    postgresql_with={"fillfactor": "75"},
+    info={"storage": {"fillfactor": "75"}},
 )
 
 job_input = Table(
@@ -367,7 +369,7 @@ requirement_class = Table(
     Column("max_priority", Integer, nullable=False, server_default="-1"),
     Column("gen", BigInteger, nullable=False, server_default="0"),
     UniqueConstraint("site_id", "needs_id"),
-    postgresql_with={"fillfactor": "50"},
+    info={"storage": {"fillfactor": "50"}},
 )
 
 ready = Table(
@@ -377,7 +379,7 @@ ready = Table(
     Column("class_id", Integer, nullable=False),
     Column("priority", Integer, nullable=False),
     Index("ix_ready_class_id", "class_id", text("priority DESC"), "job_id"),
-    postgresql_with={"autovacuum_vacuum_scale_factor": "0.02", "autovacuum_vacuum_cost_delay": "0"},
+    info={"storage": {"autovacuum_vacuum_scale_factor": "0.02", "autovacuum_vacuum_cost_delay": "0"}},
 )
 
 in_hand = Table(
@@ -394,7 +396,9 @@ in_hand = Table(
     Column("batch_id", Text),
     Column("node", Text),
     Column("command", Text),
-    postgresql_with={"fillfactor": "50", "autovacuum_vacuum_scale_factor": "0.05", "autovacuum_vacuum_cost_delay": "0"},
+    info={
+        "storage": {"fillfactor": "50", "autovacuum_vacuum_scale_factor": "0.05", "autovacuum_vacuum_cost_delay": "0"}
+    },
 )
 
 pilot_request = Table(
@@ -522,7 +526,7 @@ job_count = Table(
     Column("status", job_status, primary_key=True),
     Column("n", BigInteger, nullable=False),
     Column("cores", BigInteger, nullable=False),
-    postgresql_with={"fillfactor": "50"},
+    info={"storage": {"fillfactor": "50"}},
 )
 
 fold_watermark = Table(
@@ -604,3 +608,10 @@ outage = Table(
     Column("seen_at", When, nullable=False, server_default=NOW),
     Column("up_since", When, nullable=False, server_default=NOW),
 )
+
+
+# Storage parameters of the tables whose rows change most; SQLAlchemy 2.0 has no keyword for them.
+for _table in metadata.tables.values():
+    _options = ", ".join(f"{name}={value}" for name, value in _table.info.get("storage", {}).items())
+    if _options:
+        event.listen(_table, "after_create", DDL(f"ALTER TABLE {_table.name} SET ({_options})"))

@@ -91,8 +91,7 @@ def upgrade() -> None:
     sa.Column('batch_id', sa.Text(), nullable=True),
     sa.Column('node', sa.Text(), nullable=True),
     sa.Column('command', sa.Text(), nullable=True),
-    sa.PrimaryKeyConstraint('job_id', name=op.f('pk_in_hand')),
-    postgresql_with={'fillfactor': '50', 'autovacuum_vacuum_scale_factor': '0.05', 'autovacuum_vacuum_cost_delay': '0'}
+    sa.PrimaryKeyConstraint('job_id', name=op.f('pk_in_hand'))
     )
     op.create_table('incident',
     sa.Column('id', sa.BigInteger(), sa.Identity(always=False), nullable=False),
@@ -124,8 +123,7 @@ def upgrade() -> None:
     sa.Column('explicit_input', sa.Boolean(), nullable=True),
     sa.Column('parameters', sa.Text(), nullable=True),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_job')),
-    sa.UniqueConstraint('task_id', 'ordinal', 'attempt', name='uq_job_task_ordinal_attempt'),
-    postgresql_with={'fillfactor': '75'}
+    sa.UniqueConstraint('task_id', 'ordinal', 'attempt', name='uq_job_task_ordinal_attempt')
     )
     op.create_index(op.f('ix_job_bunch_id'), 'job', ['bunch_id'], unique=False)
     op.create_table('job_count',
@@ -134,8 +132,7 @@ def upgrade() -> None:
     sa.Column('status', job_status, nullable=False),
     sa.Column('n', sa.BigInteger(), nullable=False),
     sa.Column('cores', sa.BigInteger(), nullable=False),
-    sa.PrimaryKeyConstraint('task_id', 'site_id', 'status', name=op.f('pk_job_count')),
-    postgresql_with={'fillfactor': '50'}
+    sa.PrimaryKeyConstraint('task_id', 'site_id', 'status', name=op.f('pk_job_count'))
     )
     op.create_table('job_event',
     sa.Column('id', sa.BigInteger(), sa.Identity(always=False), nullable=False),
@@ -225,8 +222,7 @@ def upgrade() -> None:
     sa.Column('node', sa.Text(), nullable=False),
     sa.Column('last_get_job', sa.DateTime(timezone=True), nullable=True),
     sa.Column('last_update_job', sa.DateTime(timezone=True), nullable=True),
-    sa.PrimaryKeyConstraint('site_id', 'node', name=op.f('pk_pilot_activity')),
-    postgresql_with={'fillfactor': '50'}
+    sa.PrimaryKeyConstraint('site_id', 'node', name=op.f('pk_pilot_activity'))
     )
     op.create_table('pilot_request',
     sa.Column('id', sa.Uuid(), nullable=False),
@@ -238,8 +234,7 @@ def upgrade() -> None:
     sa.Column('job_id', sa.BigInteger(), nullable=False),
     sa.Column('class_id', sa.Integer(), nullable=False),
     sa.Column('priority', sa.Integer(), nullable=False),
-    sa.PrimaryKeyConstraint('job_id', name=op.f('pk_ready')),
-    postgresql_with={'autovacuum_vacuum_scale_factor': '0.02', 'autovacuum_vacuum_cost_delay': '0'}
+    sa.PrimaryKeyConstraint('job_id', name=op.f('pk_ready'))
     )
     op.create_index('ix_ready_class_id', 'ready', ['class_id', sa.literal_column('priority DESC'), 'job_id'], unique=False)
     op.create_table('storage',
@@ -476,8 +471,7 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['needs_id'], ['needs.id'], name=op.f('fk_requirement_class_needs_id_needs')),
     sa.ForeignKeyConstraint(['site_id'], ['site.id'], name=op.f('fk_requirement_class_site_id_site')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_requirement_class')),
-    sa.UniqueConstraint('site_id', 'needs_id', name=op.f('uq_requirement_class_site_id_needs_id')),
-    postgresql_with={'fillfactor': '50'}
+    sa.UniqueConstraint('site_id', 'needs_id', name=op.f('uq_requirement_class_site_id_needs_id'))
     )
     op.create_table('site_release',
     sa.Column('site_id', sa.SmallInteger(), nullable=False),
@@ -529,6 +523,12 @@ def upgrade() -> None:
     )
     op.create_index(op.f('ix_bunch_block_block_id'), 'bunch_block', ['block_id'], unique=False)
     # ### end Alembic commands ###
+    op.execute("ALTER TABLE in_hand SET (fillfactor=50, autovacuum_vacuum_scale_factor=0.05, autovacuum_vacuum_cost_delay=0)")
+    op.execute("ALTER TABLE job SET (fillfactor=75)")
+    op.execute("ALTER TABLE job_count SET (fillfactor=50)")
+    op.execute("ALTER TABLE pilot_activity SET (fillfactor=50)")
+    op.execute("ALTER TABLE ready SET (autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_cost_delay=0)")
+    op.execute("ALTER TABLE requirement_class SET (fillfactor=50)")
 
 
 def downgrade() -> None:
