@@ -1,12 +1,14 @@
 """PanDA's own tables (design.md section 4); nothing but `panda.store` knows their columns."""
 
+from collections.abc import Collection
+
 from sqlalchemy import (
     ARRAY,
-    DDL,
     BigInteger,
     Boolean,
     CheckConstraint,
     Column,
+    Connection,
     DateTime,
     Double,
     Enum,
@@ -610,8 +612,10 @@ outage = Table(
 )
 
 
-# Storage parameters of the tables whose rows change most; SQLAlchemy 2.0 has no keyword for them.
-for _table in metadata.tables.values():
-    _options = ", ".join(f"{name}={value}" for name, value in _table.info.get("storage", {}).items())
-    if _options:
-        event.listen(_table, "after_create", DDL(f"ALTER TABLE {_table.name} SET ({_options})"))
+@event.listens_for(metadata, "after_create")
+def _set_storage(_metadata: MetaData, connection: Connection, tables: Collection[Table], **_others: object) -> None:
+    """Set the storage parameters of tables whose rows change most; SQLAlchemy 2.0 has no keyword for them."""
+    for one in tables:
+        options = ", ".join(f"{name}={value}" for name, value in one.info.get("storage", {}).items())
+        if options:
+            connection.exec_driver_sql(f"ALTER TABLE {one.name} SET ({options})")
