@@ -7,6 +7,11 @@ from panda.ddm.embedded.faults import Fault, FaultKind
 from panda.ddm.port import EventKind, TransferState
 from tests.ddm.bench import Bench, eventually
 
+TERMINATE_OTHERS = text("""
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+     WHERE datname = current_database() AND pid <> pg_backend_pid()
+""")
+
 
 def test_killed_in_the_middle_of_a_copy(alone: Bench) -> None:
     source, target = alone.rse(), alone.rse()
@@ -91,11 +96,7 @@ def test_a_lost_database_connection_is_survived(alone: Bench) -> None:
     agent = alone.agent()
     alone.reaches(alone.ask(alone.filled(source)[0], target), TransferState.OK)
     with alone.engine.begin() as connection:
-        connection.execute(
-            text(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
-        )
+        connection.execute(TERMINATE_OTHERS)
     alone.engine.dispose()
     alone.reaches(alone.ask(alone.filled(source)[0], target), TransferState.OK)
     assert agent.process.poll() is None

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 _BURST_SECONDS = 0.25
@@ -12,15 +13,17 @@ class Bucket:
     """Tokens (bytes) that flow in at a rate; who takes more than there are waits for them."""
 
     rate: float
+    clock: Callable[[], float] = time.monotonic
     _tokens: float = 0.0
-    _at: float = field(default_factory=time.monotonic)
+    _at: float | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self, amount: int) -> float:
         """Take `amount` bytes and return how many seconds to wait before sending them."""
         with self._lock:
-            now = time.monotonic()
-            self._tokens = min(self._tokens + (now - self._at) * self.rate, self.rate * _BURST_SECONDS)
+            now = self.clock()
+            idle = 0.0 if self._at is None else now - self._at
+            self._tokens = min(self._tokens + idle * self.rate, self.rate * _BURST_SECONDS)
             self._at = now
             self._tokens -= amount
             return max(0.0, -self._tokens / self.rate)

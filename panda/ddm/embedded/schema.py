@@ -4,6 +4,8 @@ Lock order of every transaction: dataset, file, request, replica, hold, transfer
 What still deadlocks is repeated by `transactions.run`.
 """
 
+from datetime import datetime
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -43,7 +45,7 @@ def _id() -> Column[int]:
     return Column("id", BigInteger, Identity(always=True), primary_key=True)
 
 
-def _when(name: str, *, null: bool = False) -> Column[object]:
+def _when(name: str, *, null: bool = False) -> Column[datetime]:
     default = None if null else func.now()
     return Column(name, DateTime(timezone=True), nullable=null, server_default=default)
 

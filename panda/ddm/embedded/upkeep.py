@@ -168,7 +168,8 @@ _DECIDE = text("""
                   AND (NOT r.transferred
                        OR NOT EXISTS (SELECT FROM ddm.replica o
                                        WHERE o.file_id = r.file_id AND o.rse <> r.rse
-                                         AND o.state = 'AVAILABLE' AND o.doomed_at IS NULL)) AS needed
+                                         AND o.state = 'AVAILABLE'
+                                         AND (o.doomed_at IS NULL OR NOT o.transferred))) AS needed
           FROM ddm.replica r
           JOIN unnest(CAST(:file_ids AS bigint[]), CAST(:rses AS text[])) AS p(file_id, rse) USING (file_id, rse)
     )
