@@ -32,19 +32,19 @@ class Command:
 
 
 def find_transformation(appdir: str, job: Job) -> Path:
-    """<appdir>/<release>/<transformation>, which must be an executable file.
+    """<appdir>/<release>/<transformation>, or <appdir>/<transformation> of a job without release; must be executable.
 
     1186 no software folder here, 1211 the release is not installed, 1346 the release has no such transformation.
     """
     folder = Path(appdir)
     if not appdir or not folder.is_dir():
         raise JobError(ErrorCode.NO_SOFTWARE_FOLDER, f"the site's software folder {appdir or '(none)'} is not there")
-    release = folder / checked_name("release", job.release)
+    release = folder / checked_name("release", job.release) if job.release else folder
     if not release.is_dir():
         raise JobError(ErrorCode.RELEASE_MISSING, f"release {job.release} is not installed in {appdir}")
     program = release / checked_name("transformation", job.transformation)
     if not program.is_file() or not os.access(program, os.X_OK):
-        message = f"release {job.release} has no executable {job.transformation}"
+        message = f"{release} holds no executable {job.transformation}"
         raise JobError(ErrorCode.TRANSFORMATION_MISSING, message)
     return program
 

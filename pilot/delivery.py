@@ -26,8 +26,10 @@ _LAST_RETRY_S = 60.0
 _LATER_S = 30.0
 _MUCH_LATER_S = 900.0
 _STAGE_OUT = 3  # position in pilot_timing
+_REPORT = "job_output_report"
 _FINAL_FIELDS = frozenset(
     {
+        _REPORT,
         "end_time",
         "pilot_timing",
         "pilot_error_code",
@@ -114,7 +116,10 @@ class Courier:
         pause = _FIRST_RETRY_S
         while True:
             try:
-                return self._deliver_once(home, delivery, before_report)
+                if _REPORT not in delivery.body:
+                    delivery = self._stored(home, delivery)
+                before_report()
+                return self._report(home, delivery)
             except (StorageAwayError, ServerAwayError) as error:
                 LOG.warning("job %s cannot be delivered now: %s", delivery.name, one_line(error))
                 before_report()
@@ -142,7 +147,8 @@ class Courier:
         for home in self._space.ownerless(self._space.jobs):
             self._report_dead(home, queue)
 
-    def _deliver_once(self, home: Path, delivery: Delivery, before_report: Callable[[], None]) -> str:
+    def _stored(self, home: Path, delivery: Delivery) -> Delivery:
+        """The delivery with its files stored and its report complete; from now on its body never changes."""
         began = time.monotonic()
         try:
             stored = self._store(home, delivery)
@@ -151,18 +157,18 @@ class Courier:
         except JobError as error:
             LOG.error("outputs of job %s cannot be stored: %s", delivery.name, one_line(error))
             delivery = delivery.as_failed(error)
-            delivery.write(home)
             stored = self._store(home, delivery)
-        before_report()
+        timing = _with_stage_out(str(delivery.body.get("pilot_timing", "")), time.monotonic() - began)
+        body = delivery.body | {"pilot_timing": timing, _REPORT: json.dumps(output_report(stored))}
+        return replace(delivery, body=body, files=())
+
+    def _report(self, home: Path, delivery: Delivery) -> str:
+        """Send the final update and forget the folder; whatever the server says, it is its last word."""
         status = str(delivery.body["job_status"])
-        body = delivery.body | {"job_output_report": json.dumps(output_report(stored))}
-        body["pilot_timing"] = _with_stage_out(str(body.get("pilot_timing", "")), time.monotonic() - began)
         try:
-            command = self._server.update_job(body)
+            command = self._server.update_job(delivery.body)
         except ServerRefusedError as error:
-            LOG.error(
-                "the final report of job %s is refused, its folder is removed: %s", delivery.name, one_line(error)
-            )
+            LOG.error("the final report of job %s is refused, its folder goes: %s", delivery.name, one_line(error))
         else:
             LOG.info("job %s reported %s%s", delivery.name, status, f" (answer: {command})" if command else "")
         self._space.discard(home)

@@ -25,6 +25,7 @@ from pilot.workspace import read_json
 _LAST_BACK_OFF_S = 30.0
 _DEFAULT_LIFETIME_S = 86_400
 _STOP_POLL_S = 0.05
+_REMIND_S = 60.0
 _HTTP_TIMEOUT_S = 60.0
 
 
@@ -55,6 +56,7 @@ class Factory:
         self._submitter = submitter
         self._book = book
         self._knows_last_id = False
+        self._reminded_at = float("-inf")
         self._reasons: dict[str, str] = {}
 
     def adopt(self, now: float) -> None:
@@ -76,7 +78,7 @@ class Factory:
     def cycle(self, now: float) -> None:
         """Look at the own pilots, tell the server, hear what is wanted, submit. Raises ServerAwayError."""
         self.poll(now)
-        self.report()
+        self.report(now)
         if not self._knows_last_id:
             known = self._server.current_worker_id(self._settings.name)
             self._book.last_id = max(self._book.last_id, known)
@@ -101,8 +103,11 @@ class Factory:
         if news or forgettable:
             self._book.save(durable=False)
 
-    def report(self) -> None:
-        """Tell the server every state it does not know."""
+    def report(self, now: float) -> None:
+        """Tell the server every state it does not know, and from time to time that the living are alive."""
+        if now - self._reminded_at > _REMIND_S:
+            self._book.keep(replace(worker, told=False) for worker in self._book.alive())
+            self._reminded_at = now
         untold = [w for w in self._book.workers.values() if not w.told and w.state != WorkerState.SUBMITTING]
         if not untold:
             return
@@ -225,7 +230,7 @@ def run_factory(settings: FactorySettings, stop: StopRequest) -> None:
         if settings.stop_pilots_on_exit:
             factory.stop_pilots(time.sleep)
         with suppress(ServerAwayError, ServerRefusedError):
-            factory.report()
+            factory.report(time.time())
         LOG.info("factory %s ends", settings.name)
 
 

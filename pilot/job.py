@@ -95,7 +95,7 @@ def parse_job(raw: Mapping[str, Any]) -> Job:
         name=_text(raw, "jobName"),
         transformation=checked_name("transformation", _text(raw, "transformation")),
         parameters=_text(raw, "jobPars"),
-        release=checked_name("release", _text(raw, "swRelease") or _text(raw, "homepackage")),
+        release=_release(raw),
         container=_text(raw, "container_name"),
         cores=reference.cores,
         memory_mb=_number(raw, "minRamCount"),
@@ -106,6 +106,12 @@ def parse_job(raw: Mapping[str, Any]) -> Job:
         outputs=tuple(file for file in all_outputs if file.lfn != log_name),
         log=next((file for file in all_outputs if file.lfn == log_name), None),
     )
+
+
+def _release(raw: Mapping[str, Any]) -> str:
+    """The release's name; empty if the job needs none."""
+    name = _text(raw, "swRelease") or _text(raw, "homepackage")
+    return checked_name("release", name) if name else ""
 
 
 def _inputs(raw: Mapping[str, Any]) -> tuple[InputFile, ...]:

@@ -45,6 +45,7 @@ class Pilot:
         self._jobs: list[int] = []
         self._failed = 0
         self._space = Workspace(settings.workdir)
+        self._batch_id = settings.batch_id or own_identity().text
 
     def run(self) -> int:
         """Exit code: 0 (failed jobs are reported, not returned), REFUSED or SERVER_AWAY."""
@@ -136,6 +137,7 @@ class Pilot:
             "scheduler_id": settings.factory or "pilot",
             "harvester_id": settings.factory or None,
             "worker_id": settings.worker_id,
+            "batch_id": self._batch_id,
             "request_id": str(uuid.uuid4()),
         }
 
@@ -177,7 +179,7 @@ class Pilot:
         return Reporter(
             queue=settings.queue,
             node=host_name(),
-            batch_id=settings.batch_id or own_identity().text,
+            batch_id=self._batch_id,
             scheduler_id=settings.factory or "pilot",
             pilot_id=f"{settings.factory or 'pilot'}|{worker}|{VERSION}",
         )

@@ -171,6 +171,17 @@ def test_a_start_that_was_never_noted_is_found_by_its_name(grid: Grid, tmp_path:
     assert WorkerBook.open(tmp_path / "factory.json").workers[1].state == WorkerState.FAILED
 
 
+def test_the_server_hears_of_living_pilots_again_and_again(grid: Grid, tmp_path: Path) -> None:
+    old = WorkerBook(tmp_path / "factory.json")
+    old.keep([Worker(1, "SITE_Q", WorkerState.RUNNING, 1000.0, "1.1", told=True)])
+    old.keep([Worker(2, "SITE_Q", WorkerState.FAILED, 1000.0, "1.2", ended_at=1001.0, told=True)])
+    old.save(durable=True)
+    factory = a_factory(grid, tmp_path)
+    for now in (2000.0, 2030.0, 2061.0):
+        factory.report(now)
+    assert [update["workerID"] for update in grid.server.state.worker_updates] == [1, 1]
+
+
 class Crash(BaseException):
     """The end of the factory at a chosen place."""
 

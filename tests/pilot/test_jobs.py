@@ -136,6 +136,14 @@ def test_inputs_may_be_links_where_the_queue_says_so(grid: Grid) -> None:
     assert "staged in in.dat: 7 bytes" in log
 
 
+def test_a_job_without_release_finds_its_program_in_the_software_folder(grid: Grid) -> None:
+    (grid.folder / "software" / "free").write_text('#!/bin/sh\necho free > "$1"\n')
+    (grid.folder / "software" / "free").chmod(0o755)
+    grid.job("free", "out", "out", swRelease="NULL")
+    grid.pilot()
+    assert grid.path("mc", "out").read_text() == "free\n"
+
+
 def test_software_that_is_not_there(grid: Grid) -> None:
     grid.job("make", swRelease="demo-2.0")
     grid.job("unheard-of")
