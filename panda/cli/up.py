@@ -14,7 +14,7 @@ from rich.table import Table
 
 from panda.cli.parts import choose_ports, house_environment, panda_parts
 from panda.cli.processes import Event, State, Supervisor
-from panda.errors import BadSettings
+from panda.errors import BadSettings, Unavailable
 from panda.settings import Settings, load, unknown_variables, variable_name
 
 app = typer.Typer(add_completion=False)
@@ -59,12 +59,18 @@ def up(
     if ports not in {"settings", "auto"}:
         raise BadSettings(f"--ports {ports} is unknown.", "It is 'settings' or 'auto'.")
     screen = Screen()
+    ask_to_end = threading.Event()
+    hopeless: list[Event] = []
+
+    def report(event: Event) -> None:
+        screen.event(event)
+        if event.state is State.FAILED and event.part == "prepare":  # nothing works without tables
+            hopeless.append(event)
+            ask_to_end.set()
+
     for name, nearest in unknown_variables().items():
         screen.say(f"{name} is no setting" + (f"; did you mean {nearest}?" if nearest else "."))
-    running = supervisor_for(
-        load(), without=frozenset(without or ()), automatic_ports=ports == "auto", report=screen.event
-    )
-    ask_to_end = threading.Event()
+    running = supervisor_for(load(), without=frozenset(without or ()), automatic_ports=ports == "auto", report=report)
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         if ask_to_end.is_set():
@@ -77,6 +83,8 @@ def up(
         ask_to_end.wait()
         screen.say("Stopping; Ctrl-C again to wait for nobody.")
     screen.say("Everything is stopped.")
+    if hopeless:
+        raise Unavailable(f"The tables could not be prepared: {hopeless[0].text}.", f"See {running.settings.logs}.")
 
 
 class Screen:

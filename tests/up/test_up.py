@@ -13,7 +13,7 @@ import psutil
 import pytest
 import requests
 
-from panda.cli.runs import RunFile, left_behind
+from panda.cli.runs import RunFile, end_all, left_behind
 from panda.cli.up import PART_NAMES
 
 ROOT = Path(__file__).parent.parent.parent
@@ -61,6 +61,7 @@ def folder() -> Iterator[Path]:
         for inner in ("home", "cwd", "tmp"):
             (Path(name) / inner).mkdir()
         yield Path(name)
+        end_all(left_behind(Path(name) / "data"))  # finds something only after a failure
 
 
 @pytest.mark.e2e
@@ -99,3 +100,18 @@ def test_it_comes_up_recovers_from_kill_9_ends_on_sigterm_and_writes_only_into_i
     assert not RunFile(data).path.exists()
     written = [path for inner in ("home", "cwd", "tmp") for path in (folder / inner).rglob("*")]
     assert written == []
+
+
+@pytest.mark.e2e
+def test_it_gives_up_with_a_reason_when_the_grid_cannot_be_loaded(folder: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PANDA_DATA_DIR": str(folder / "data")}
+    environment["PANDA_GRID_FILE"] = str(folder / "no-grid.yaml")
+    command = [sys.executable, "-m", "panda.cli", "up", "--ports", "auto"]
+    leave_out = [word for name in PART_NAMES if name not in {"database", "prepare"} for word in ("--without", name)]
+    done = subprocess.run(
+        [*command, *leave_out], env=environment, cwd=folder / "cwd", capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "The tables could not be prepared" in done.stderr
+    assert "There is no grid file" in done.stderr
+    assert left_behind(folder / "data") == []
