@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Table, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from panda.ddm.embedded import EmbeddedDdm
 from panda.domain.states import BunchState, JobStatus
 from panda.services.context import Context
 from panda.settings import Settings, load
@@ -15,12 +16,6 @@ from panda.store import schema
 
 def a_context(engine: Engine, folder: Path, **settings: Any) -> Context:
     """A context on a test's database, with the embedded DDM on the same one and data below `folder`."""
-    from panda.ddm.embedded import EmbeddedDdm
-    from panda.ddm.embedded.schema import metadata
-
-    with engine.begin() as connection:
-        connection.exec_driver_sql("CREATE SCHEMA IF NOT EXISTS ddm")
-        metadata.create_all(connection)
     made: Settings = load(data_dir=folder / "data", **settings)
     return Context(engine=engine, ddm=EmbeddedDdm(engine), settings=made, clock=lambda: datetime.now(UTC))
 
@@ -83,8 +78,10 @@ def a_bunch(
     """A bunch with its jobs and the event of their birth, and of its state if that is another one."""
     values = {"task_id": task_id, "n_jobs": n_jobs, "first_ordinal": first_ordinal, "state": state, "site_id": site_id}
     bunch_id = _insert(connection, schema.bunch, values | columns)
-    for ordinal in range(first_ordinal, first_ordinal + n_jobs):
-        a_job(connection, bunch_id, ordinal=ordinal)
+    if n_jobs:
+        common = {"task_id": task_id, "bunch_id": bunch_id, "needs_id": some_needs(connection)}
+        ordinals = range(first_ordinal, first_ordinal + n_jobs)
+        connection.execute(insert(schema.job), [common | {"ordinal": ordinal} for ordinal in ordinals])
     an_event(connection, task_id, bunch_id=bunch_id, n=n_jobs, to_state=JobStatus.DEFINED, why="expanded")
     if state is not BunchState.DEFINED:
         an_event(
