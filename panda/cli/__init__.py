@@ -16,6 +16,7 @@ from panda.errors import PandaError
 # name -> module, and the line that `panda --help` prints
 COMMANDS = {
     "up": ("panda.cli.up", "Start everything in one process tree and show what is up; Ctrl-C stops it."),
+    "demo": ("panda.cli.demo", "Run a physics campaign on a grid of this machine, from ProdDB to its picture."),
     "settings": ("panda.cli.show_settings", "Show every setting, its variable and its meaning."),
     "prepare": ("panda.cli.prepare", "Bring all tables up to date and load the grid file, as `up` does first."),
     "db": ("panda.cli.db", "Apply or check the migrations of the tables."),
