@@ -61,5 +61,5 @@ def sweep(ctx: Context, limit: int = 1000) -> int:
         activated += len(queue.activate(connection, waiting, why="found complete by the sweep", who="sweep"))
     with ctx.engine.begin() as connection:
         missing = queue.bunches_missing_in_ready(connection, limit)
-        queue.fill_ready(connection, missing)
+        queue.refill_ready(connection, missing)
     return activated

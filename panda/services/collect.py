@@ -19,7 +19,7 @@ from panda.domain.states import JobStatus, TaskStage
 from panda.domain.templates import lfn_of
 from panda.domain.verdict import DDM_ADDER, ExpectedOutput, FoundOutput, Verdict, judge
 from panda.services.context import Context
-from panda.services.dispatch import job_numbers
+from panda.services.dispatch import KILLED, job_numbers
 from panda.services.ending import fail_jobs
 from panda.services.stage import SCOPE
 from panda.store import blocks, collection, ends, handover, inputs, work
@@ -27,7 +27,6 @@ from panda.store.collection import OutputRow
 
 BATCH = 200
 AGAIN_S = 60.0
-KILLED = ("pilot", 1144)
 TRANSFER_LOOK_S = (1.0, 30.0)
 
 
@@ -203,7 +202,7 @@ def _settle(ctx: Context, connection: Connection, case: _Case) -> JobStatus | No
 def _settle_failed(ctx: Context, connection: Connection, case: _Case) -> JobStatus | None:
     """Fail the job and try it again; one that was killed on our order is cancelled (wire-protocol.md 9.1)."""
     job, stage = case.row["id"], TaskStage(case.row["stage"])
-    if stage is TaskStage.ABORTING or any((one.component, one.code) == KILLED for one in case.verdict.errors):
+    if stage is TaskStage.ABORTING or any(_is_kill(one) for one in case.verdict.errors):
         if not ends.end_jobs(connection, [job], JobStatus.CANCELLED, why=case.verdict.words, who="collector"):
             return None
         collection.add_outputs(connection, _rows(connection, case, "ready"))
@@ -215,6 +214,10 @@ def _settle_failed(ctx: Context, connection: Connection, case: _Case) -> JobStat
         return None
     collection.add_outputs(connection, _rows(connection, case, "ready"))
     return JobStatus.FAILED
+
+
+def _is_kill(pair: ErrorPair) -> bool:
+    return (pair.component, pair.code) == (KILLED.component, KILLED.code)
 
 
 def _rows(connection: Connection, case: _Case, state: str) -> list[OutputRow]:
@@ -289,12 +292,21 @@ def attach(ctx: Context, *, limit: int, task_id: int | None = None) -> int:
         groups[Did(row["dataset_scope"], row["dataset"])].append(row)
     done = 0
     for dataset, members in groups.items():
-        answer = ctx.ddm.attach(dataset, [Did(row["scope"], row["lfn"]) for row in members])
-        attached = set(answer.done)
+        attached, problem = _attach_group(ctx, dataset, [Did(row["scope"], row["lfn"]) for row in members])
         keys = [(r["job_id"], r["place"]) for r in members if Did(r["scope"], r["lfn"]) in attached]
         with ctx.engine.begin() as connection:
             collection.set_attached(connection, keys)
-            for did, error in answer.failed:
-                work.add_incident(connection, "error", "ddm", str(did), f"not attached to {dataset}: {error}")
+            if problem:
+                work.add_incident_once(connection, "error", "ddm", str(dataset), problem)
         done += len(keys)
     return done
+
+
+def _attach_group(ctx: Context, dataset: Did, files: Sequence[Did]) -> tuple[set[Did], str]:
+    """Attach files to one dataset; gives those that are in it, and what is wrong with the first of the others."""
+    try:
+        answer = ctx.ddm.attach(dataset, files)
+    except DdmError as error:
+        return set(), str(error)
+    problem = f"{answer.failed[0][0]}: {answer.failed[0][1]}" if answer.failed else ""
+    return set(answer.done), problem

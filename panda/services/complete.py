@@ -11,6 +11,7 @@ from sqlalchemy import Connection, RowMapping
 from panda.ddm.port import DdmError, Did
 from panda.domain.lease import Lease
 from panda.domain.states import FINAL_JOB, FINAL_TASK, JobStatus, TaskStage
+from panda.services.assign import make_output_datasets
 from panda.services.collect import attach
 from panda.services.context import Context
 from panda.services.stage import SCOPE
@@ -28,14 +29,18 @@ class Completed:
 
 def complete(ctx: Context, lease: Lease) -> Completed:
     """End the task if it can end now; a second call changes nothing."""
-    with ctx.engine.begin() as connection:
+    with fenced(ctx, lease) as connection:
         task = work.task_row(connection, lease.task_id)
+        stage = TaskStage(task["stage"])
+        if stage in FINAL_TASK:
+            return Completed(stage)
         waiting = _still_live(connection, task)
-    stage = TaskStage(task["stage"])
-    if stage in FINAL_TASK:
-        return Completed(stage)
-    if waiting is not None:
-        return Completed(None, waiting)
+        if waiting is not None:
+            return Completed(None, waiting)
+        work.update_task(connection, lease.task_id, closed=True)  # the intent: from here on no retry can come between
+    problem = _make_datasets(ctx, lease.task_id)
+    if problem is not None:
+        return Completed(None, problem)
     while attach(ctx, limit=2000, task_id=lease.task_id):
         pass
     with ctx.engine.begin() as connection:
@@ -66,6 +71,15 @@ def _still_live(connection: Connection, task: RowMapping) -> str | None:
     return f"{name}: {words}"
 
 
+def _make_datasets(ctx: Context, task_id: int) -> str | None:
+    """Make the output datasets that the DDM lacks: of a task that ended early, or was cut off in a retry."""
+    try:
+        make_output_datasets(ctx, task_id)
+    except DdmError as error:
+        return f"AwaitingDdm: datasets could not be made: {error}"
+    return None
+
+
 def _close_in_ddm(ctx: Context, task: RowMapping, rows: list[RowMapping], subs: list[str]) -> str | None:
     if task["ddm_mode"] == "none":
         return None
@@ -75,6 +89,22 @@ def _close_in_ddm(ctx: Context, task: RowMapping, rows: list[RowMapping], subs: 
     except DdmError as error:
         return f"AwaitingDdm: datasets could not be closed: {error}"
     return None
+
+
+def close_empty_datasets(ctx: Context, task_id: int) -> None:
+    """Close the datasets of a task that will never have a job; raises DdmError when the DDM is away."""
+    make_output_datasets(ctx, task_id)
+    with ctx.engine.begin() as connection:
+        task, rows = work.task_row(connection, task_id), work.datasets_of(connection, task_id)
+    if task["ddm_mode"] != "none":
+        ctx.ddm.close([Did(row["scope"], row["name"]) for row in rows]).raise_first()
+
+
+def end_without_jobs(connection: Connection, task_id: int, error: str) -> None:
+    """Fail a task that has no job, and wake the tasks that wait for its output."""
+    closing.close_datasets(connection, task_id)
+    work.set_stage(connection, task_id, TaskStage.FAILED, error=error)
+    work.wake(connection, closing.children(connection, task_id))
 
 
 def _finish(connection: Connection, task_id: int) -> TaskStage:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, RowMapping
 
 from panda.domain.states import FINAL_TASK, JobStatus, TaskStage
 from panda.errors import Conflict, NotFound, Refused
+from panda.services.assign import make_output_datasets
 from panda.services.context import Context
 from panda.services.dispatch import KILL
 from panda.store import actions, blocks, closing, counters, ends, handover, placement, queue, work
@@ -74,8 +75,10 @@ def retry_task(ctx: Context, task_id: int, who: str) -> int:
     Returns the number of new attempts. Raises Conflict where nothing failed, or while the task is being aborted.
     """
     with ctx.engine.begin() as connection:
-        task = work.task_row(connection, task_id)
+        task = work.lock_task(connection, task_id)
         stage = TaskStage(task["stage"])
+        if stage not in FINAL_TASK and task["closed"]:
+            raise Conflict(f"task {task_id} is just ending", hint="retry it again in a minute")
         if stage in {TaskStage.ABORTED, TaskStage.ABORTING, TaskStage.DONE}:
             raise Conflict(
                 f"task {task_id} is {stage.value}", hint="only a running, finished or failed task is retried"
@@ -87,19 +90,13 @@ def retry_task(ctx: Context, task_id: int, who: str) -> int:
         if stage in FINAL_TASK:
             _continue_outputs(connection, task)
             work.set_stage(connection, task_id, TaskStage.RUNNING)
+            work.update_task(connection, task_id, closed=False, error=None)
         size = ctx.settings.expansion.bunch_size
         born = ends.retry(connection, failed, why=f"retry by {who}", who=who, bunch_size=size)
         work.wake(connection, [task_id])
         work.add_incident(connection, "info", "control", f"task:{task_id}", f"retry of {len(born)} jobs by {who}")
-    make_datasets(ctx, task_id)
-    return len(born)
-
-
-def make_datasets(ctx: Context, task_id: int) -> None:
-    """Make the task's open datasets in the DDM (again: repeating it changes nothing)."""
-    from panda.services.assign import make_output_datasets
-
     make_output_datasets(ctx, task_id)
+    return len(born)
 
 
 def _continue_outputs(connection: Connection, task: RowMapping) -> None:
@@ -148,7 +145,7 @@ def set_site_status(ctx: Context, site: str, status: str, who: str, comment: str
 
 
 def _live_task(connection: Connection, task_id: int) -> RowMapping:
-    task = work.task_row(connection, task_id)
+    task = work.lock_task(connection, task_id)
     stage = TaskStage(task["stage"])
     if stage in FINAL_TASK:
         raise Conflict(
@@ -169,15 +166,20 @@ def _kill(connection: Connection, jobs: list[int], who: str, why: str) -> list[i
 
 # --- the heavy part -------------------------------------------------------------------------------------------------
 def work_off(ctx: Context, limit: int = 20) -> WorkedOff:
-    """Carry out what is due of the orders, in chunks; an order is repeated until a whole pass finds nothing to do."""
+    """Carry out what is due of the orders, in chunks.
+
+    An order is repeated until a whole pass finds nothing to do and every transaction older than it has ended.
+    """
     with ctx.engine.begin() as connection:
         orders = actions.due(connection, limit)
     rows = 0
     for order in orders:
+        with ctx.engine.begin() as connection:
+            settled = actions.settled(connection, order["id"])
         touched = _pass(ctx, order)
         rows += touched
         with ctx.engine.begin() as connection:
-            if touched == 0 and order["passes"] > 0:
+            if touched == 0 and settled:
                 actions.done(connection, order["id"])
             else:
                 actions.again(connection, order["id"], 0.0 if touched else 1.0)
@@ -230,7 +232,7 @@ def _hold_chunk(connection: Connection, order: RowMapping) -> int:
 
 def _resume_chunk(connection: Connection, order: RowMapping) -> int:
     bunches = queue.bunches_missing_in_ready(connection, 100, order["task_id"])
-    return queue.fill_ready(connection, bunches)
+    return queue.refill_ready(connection, bunches)
 
 
 def _priority_chunk(connection: Connection, order: RowMapping) -> int:
@@ -247,7 +249,7 @@ def _site_off_chunk(connection: Connection, order: RowMapping) -> int:
 def _site_on_chunk(connection: Connection, _order: RowMapping) -> int:
     bunches = queue.bunches_missing_in_ready(connection, 100)
     work.wake(connection, actions.tasks_waiting_for_site(connection))
-    return queue.fill_ready(connection, bunches)
+    return queue.refill_ready(connection, bunches)
 
 
 _STEPS: dict[str, Callable[[Connection, RowMapping], int]] = {

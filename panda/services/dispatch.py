@@ -6,13 +6,14 @@ One row never has two holders: the row in `ready` is the mutex, the lease number
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from uuid import UUID
 
 from sqlalchemy import Connection, RowMapping
 
 from panda.brokerage.matching import ClassFacts, PilotFacts, QueueFacts, order, refusal
 from panda.brokerage.snapshot import Release
-from panda.domain.dispatch import HandedInput, HandedJob, HandedOutput, JobUpdate, PilotAsk, UpdateAnswer
+from panda.domain.dispatch import ErrorPair, HandedInput, HandedJob, HandedOutput, JobUpdate, PilotAsk, UpdateAnswer
 from panda.domain.names import scope_of
 from panda.domain.states import FINAL_JOB, JobStatus
 from panda.domain.templates import JobNumbers, fill, lfn_of
@@ -21,6 +22,7 @@ from panda.services.context import Context
 from panda.store import collection, ends, facts, handover, inputs, queue
 
 KILL = "tobekilled"
+KILLED = ErrorPair("pilot", 1144, "killed by order")
 _DEAD = frozenset({JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.CLOSED})
 
 
@@ -267,8 +269,8 @@ def _take(connection: Connection, row: RowMapping, news: JobUpdate) -> UpdateAns
     if news.status in {JobStatus.FINISHED, JobStatus.FAILED}:
         return _final(connection, row, news, who)
     if news.status in {JobStatus.HOLDING, JobStatus.TRANSFERRING}:
-        ends.set_status(connection, news.job_id, JobStatus.HOLDING, why="the pilot keeps its outputs", who=who)
-        collection.queue_for_collection(connection, news.job_id, JobStatus.HOLDING.value)
+        if ends.set_status(connection, news.job_id, JobStatus.HOLDING, why="the pilot keeps its outputs", who=who):
+            collection.queue_for_collection(connection, news.job_id, JobStatus.HOLDING.value)
         collection.seen(connection, news.job_id, news.node, news.batch_id)
         return UpdateAnswer(accepted=True, command=command)
     if news.status in {JobStatus.STARTING, JobStatus.RUNNING}:
@@ -279,9 +281,14 @@ def _take(connection: Connection, row: RowMapping, news: JobUpdate) -> UpdateAns
 
 
 def _final(connection: Connection, row: RowMapping, news: JobUpdate, who: str) -> UpdateAnswer:
-    """Store the first final report with the step to holding; a second one changes nothing."""
+    """Store the first final report with the step to holding; a second one changes nothing.
+
+    A job that failed after it was told to end was killed, whatever its pilot calls it: it is not tried again.
+    """
     if JobStatus(row["status"]) in {JobStatus.TRANSFERRING, JobStatus.MERGING} or row["reported"]:
         return UpdateAnswer(accepted=True, note="a final report is there already")
+    if row["command"] == KILL and news.status is JobStatus.FAILED:
+        news = replace(news, errors=(*news.errors, KILLED))
     collection.add_report(connection, news)
     ends.set_status(connection, news.job_id, JobStatus.HOLDING, why=f"reported {news.status.value}", who=who)
     handover.give_back(connection, news.job_id)

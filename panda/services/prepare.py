@@ -10,7 +10,9 @@ from panda.ddm.port import Did, FileInfo
 from panda.domain.lease import Lease
 from panda.domain.names import scope_of
 from panda.domain.states import TaskStage
+from panda.services.complete import close_empty_datasets, end_without_jobs
 from panda.services.context import Context
+from panda.services.control import abort_task
 from panda.services.story import fenced
 from panda.store import expansion, work
 from panda.store.expansion import Chunk, Plan
@@ -37,20 +39,35 @@ def expand(ctx: Context, lease: Lease) -> Expanded:
     if waiting is not None:
         return Expanded(0, waits_for=waiting)
     made = 0
-    while not task["expanded"]:
+    while True:
         with fenced(ctx, lease) as connection:
             task = work.task_row(connection, lease.task_id)
-            problem, chunk = _next_chunk(ctx, connection, task)
-            if problem is not None:
-                work.set_stage(connection, lease.task_id, TaskStage.FAILED, error=problem)
-                return Expanded(made, failed=problem)
-            made += chunk.jobs
-            if chunk.jobs == 0:
+            if task["stage"] != TaskStage.ASSIGNED:  # an abort came between two chunks
+                return Expanded(made)
+            problem, chunk = (None, None) if task["expanded"] else _next_chunk(ctx, connection, task)
+            if problem is None and (chunk is None or chunk.jobs == 0):
                 work.update_task(connection, lease.task_id, expanded=True)
-                break
+                work.set_stage(connection, lease.task_id, TaskStage.RUNNING)
+                return Expanded(made)
+            made += chunk.jobs if chunk is not None else 0
+        if problem is not None:
+            return _give_up(ctx, lease, made, problem)
+
+
+def _give_up(ctx: Context, lease: Lease, made: int, problem: str) -> Expanded:
+    """End a task that can never be expanded: its datasets are closed, so that nobody waits for them."""
+    if made or _has_jobs(ctx, lease):
+        abort_task(ctx, lease.task_id, "expand", problem)
+        return Expanded(made, waits_for=f"AwaitingJobs: {problem}")
+    close_empty_datasets(ctx, lease.task_id)
     with fenced(ctx, lease) as connection:
-        work.set_stage(connection, lease.task_id, TaskStage.RUNNING)
-    return Expanded(made)
+        end_without_jobs(connection, lease.task_id, problem)
+    return Expanded(made, failed=problem)
+
+
+def _has_jobs(ctx: Context, lease: Lease) -> bool:
+    with ctx.engine.begin() as connection:
+        return int(work.task_row(connection, lease.task_id)["next_ordinal"]) > 0
 
 
 def _number_inputs(ctx: Context, lease: Lease) -> str | None:
@@ -120,21 +137,26 @@ def _next_chunk(ctx: Context, connection: Connection, task: RowMapping) -> tuple
     plan = Plan(task["id"], task["needs_id"], task["cores"], task["bunch_size"], start, task["next_input"])
     nothing = Chunk(0, start, task["next_input"])
     primary = [row for row in work.inputs_of(connection, task["id"]) if row["role"] == "primary"]
-    most = limits.max_jobs_per_task
-    if start >= most:
-        return f"the task has more than {most} jobs; split it, or raise PANDA_EXPANSION__MAX_JOBS_PER_TASK", nothing
-    if not primary:
-        stop = _jobs_without_input(task)
-        if start >= stop:
-            return None, nothing
-        return None, expansion.expand_without_input(
-            connection,
-            plan,
-            stop=min(stop, start + limits.chunk_jobs),
-            events=task["events_per_job"],
-            total_events=task["n_events"],
-        )
-    return _chunk_with_input(ctx, connection, task, plan, primary[0]["stream"])
+    room = min(limits.chunk_jobs, limits.max_jobs_per_task - start)
+    if primary:
+        return _chunk_with_input(ctx, connection, task, plan, primary[0]["stream"], room)
+    stop = _jobs_without_input(task)
+    if start >= stop:
+        return None, nothing
+    if stop > limits.max_jobs_per_task:
+        return _too_many(ctx), nothing
+    return None, expansion.expand_without_input(
+        connection,
+        plan,
+        stop=min(stop, start + room),
+        events=task["events_per_job"],
+        total_events=task["n_events"],
+    )
+
+
+def _too_many(ctx: Context) -> str:
+    most = ctx.settings.expansion.max_jobs_per_task
+    return f"the task has more than {most} jobs; split it, or raise PANDA_EXPANSION__MAX_JOBS_PER_TASK"
 
 
 def _jobs_without_input(task: RowMapping) -> int:
@@ -144,37 +166,29 @@ def _jobs_without_input(task: RowMapping) -> int:
 
 
 def _chunk_with_input(
-    ctx: Context, connection: Connection, task: RowMapping, plan: Plan, stream: int
+    ctx: Context, connection: Connection, task: RowMapping, plan: Plan, stream: int, room: int
 ) -> tuple[str | None, Chunk]:
     limits = ctx.settings.expansion
     totals = expansion.stream_totals(connection, task["id"], stream)
     nothing = Chunk(0, plan.start, plan.next_input)
+    events = task["events_per_job"]
     if totals.n_files == 0:
         return "the input datasets are empty", nothing
-    if task["events_per_job"]:
-        if totals.unknown_events:
-            return f"{totals.unknown_events} input files do not say their number of events; use files_per_job", nothing
-        total = min(totals.events, task["n_events"] or totals.events)
-        if plan.start * task["events_per_job"] >= total:
-            return None, nothing
-        return None, expansion.expand_by_events(
-            connection,
-            plan,
-            stream=stream,
-            events=task["events_per_job"],
-            total_events=total,
-            max_jobs=limits.chunk_jobs,
-        )
-    if plan.next_input >= totals.n_files:
+    if events and totals.unknown_events:
+        return f"{totals.unknown_events} input files do not say their number of events; use files_per_job", nothing
+    total = min(totals.events, task["n_events"] or totals.events)
+    if (plan.start * events >= total) if events else (plan.next_input >= totals.n_files):
         return None, nothing
-    per_job = task["files_per_job"]
-    if per_job is None and task["bytes_per_job"] is None and task["n_jobs"]:
-        per_job = -(-totals.n_files // int(task["n_jobs"]))
+    if room <= 0:
+        return _too_many(ctx), nothing
+    if events:
+        return None, expansion.expand_by_events(
+            connection, plan, stream=stream, events=events, total_events=total, max_jobs=room
+        )
+    per_job = _files_per_job(task, totals.n_files)
     if per_job is not None:
         per_job = min(per_job, limits.max_files_per_job)
-        return None, expansion.expand_by_files(
-            connection, plan, per_job=per_job, n_files=totals.n_files, max_jobs=limits.chunk_jobs
-        )
+        return None, expansion.expand_by_files(connection, plan, per_job=per_job, n_files=totals.n_files, max_jobs=room)
     return None, expansion.expand_by_bytes(
         connection,
         plan,
@@ -182,5 +196,14 @@ def _chunk_with_input(
         limit=task["bytes_per_job"] or limits.max_input_mb_per_job * 1_000_000,
         max_files=limits.max_files_per_job,
         n_files=totals.n_files,
-        max_jobs=limits.chunk_jobs,
+        max_jobs=room,
     )
+
+
+def _files_per_job(task: RowMapping, n_files: int) -> int | None:
+    """How many files each job takes, where the request says it or the number of jobs; None: bytes decide."""
+    if task["files_per_job"] is not None:
+        return int(task["files_per_job"])
+    if task["bytes_per_job"] is None and task["n_jobs"]:
+        return -(-n_files // int(task["n_jobs"]))
+    return None

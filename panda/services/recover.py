@@ -12,9 +12,10 @@ from sqlalchemy import Connection
 from panda.domain.dispatch import ErrorPair
 from panda.domain.states import JobStatus
 from panda.services.context import Context
+from panda.services.dispatch import KILL
 from panda.services.ending import fail_jobs, replace_jobs
 from panda.settings import WatcherSettings
-from panda.store import placement, watching, work
+from panda.store import ends, placement, watching, work
 
 CHUNK = 500
 API = "api"
@@ -92,14 +93,22 @@ def _apply(ctx: Context, limit: Limit, seconds: int) -> int:
         with ctx.engine.begin() as connection:
             jobs = _over(ctx, connection, limit, seconds)
             why = f"{limit.state.value} for more than {seconds} s"
+            killed = _end_killed(connection, jobs, why)
+            jobs = [job for job in jobs if job not in killed]
             if limit.error is None:
                 ended = replace_jobs(ctx, connection, jobs, why=f"{why} without confirmation", who=WHO)
             else:
                 pair = ErrorPair(limit.error.component, limit.error.code, f"{limit.error.text}: {why}")
                 ended = fail_jobs(ctx, connection, jobs, [pair], why=f"{pair.text}", who=WHO, charged=True)
         done += len(ended.jobs)
-        if not ended.jobs:
+        if not ended.jobs and not killed:
             return done
+
+
+def _end_killed(connection: Connection, jobs: list[int], why: str) -> set[int]:
+    """Cancel those of the silent jobs that were told to end anyway: they are not tried again."""
+    told = watching.told_to_end(connection, jobs, KILL)
+    return set(ends.end_jobs(connection, told, JobStatus.CANCELLED, why=f"killed; {why}", who=WHO))
 
 
 def _over(ctx: Context, connection: Connection, limit: Limit, seconds: int) -> list[int]:

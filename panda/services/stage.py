@@ -21,6 +21,7 @@ from panda.store.blocks import BlockFile
 CHUNK = 200
 SCOPE = "panda"
 LIFETIME = timedelta(days=7)
+_STUCK = frozenset({TransferState.STUCK, TransferState.CANCELLED, TransferState.EXPIRED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,7 @@ def look_at_transfers(ctx: Context, transfers: Sequence[str]) -> list[int]:
         return []
     states = ctx.ddm.status(transfers)
     complete = [one.id for one in states.values() if one.state is TransferState.OK]
-    stuck = {one.id: one.error for one in states.values() if one.state is TransferState.STUCK}
+    stuck = {one.id: one.error or one.state.value for one in states.values() if one.state in _STUCK}
     gone = [one for one in transfers if one not in states]
     with ctx.engine.begin() as connection:
         for transfer, error in stuck.items():

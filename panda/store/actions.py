@@ -33,6 +33,23 @@ def due(connection: Connection, limit: int) -> list[RowMapping]:
     return list(connection.execute(query, {"limit": limit}).mappings())
 
 
+def settled(connection: Connection, order_id: int) -> bool:
+    """Tell whether every transaction has ended that may have read its rows before this order was given.
+
+    The first call notes up to which transaction that is; what such a one writes late, a later pass must still see.
+    """
+    row = connection.execute(
+        text("""
+            UPDATE pending_action SET arguments = arguments || jsonb_build_object('horizon',
+                COALESCE(arguments ->> 'horizon', pg_snapshot_xmax(pg_current_snapshot())::text))
+            WHERE id = :id
+            RETURNING CAST(arguments ->> 'horizon' AS xid8) <= pg_snapshot_xmin(pg_current_snapshot()) AS settled
+        """),
+        {"id": order_id},
+    )
+    return bool(row.scalar_one())
+
+
 def again(connection: Connection, order_id: int, later_s: float) -> None:
     """Pass over an order's rows once more."""
     connection.execute(
@@ -81,11 +98,11 @@ def jobs_to_tell(connection: Connection, task_id: int, limit: int) -> list[int]:
 
 
 def remove_ready_of_task(connection: Connection, task_id: int, limit: int) -> int:
-    """Take jobs of a held task out of `ready`; rows that a pop has locked are left to the next pass."""
+    """Take jobs of a task out of `ready` while it is held; rows that a pop has locked are left to the next pass."""
     query = text("""
         DELETE FROM ready WHERE job_id IN (
-            SELECT r.job_id FROM ready r JOIN job j ON j.id = r.job_id
-            WHERE j.task_id = :task LIMIT :limit FOR UPDATE OF r SKIP LOCKED)
+            SELECT r.job_id FROM ready r JOIN job j ON j.id = r.job_id JOIN production_task t ON t.id = j.task_id
+            WHERE j.task_id = :task AND t.hold IS NOT NULL LIMIT :limit FOR UPDATE OF r SKIP LOCKED)
     """)
     return connection.execute(query, {"task": task_id, "limit": limit}).rowcount
 

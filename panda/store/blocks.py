@@ -43,15 +43,15 @@ def lock_unstaged(connection: Connection, bunch_id: int, generation: int) -> boo
 
 
 def in_flight(connection: Connection, rse: str, files: Sequence[BlockFile]) -> dict[tuple[int, int], int]:
-    """Which of these files are already on their way to an RSE, and in which block?"""
+    """Which of these files are already on their way to an RSE, and in which block? Nobody cancels these meanwhile."""
     rows = connection.execute(
         text("""
-            SELECT f.dataset_id, f.ordinal, max(k.id) AS block_id
+            SELECT f.dataset_id, f.ordinal, k.id AS block_id
             FROM unnest(CAST(:datasets AS int[]), CAST(:ordinals AS int[])) AS u (dataset_id, ordinal)
             JOIN block_file f ON f.dataset_id = u.dataset_id AND f.ordinal = u.ordinal
             JOIN block k ON k.id = f.block_id
             WHERE k.rse = :rse AND k.kind = 'dis' AND k.state IN ('planned', 'requested', 'stuck')
-            GROUP BY f.dataset_id, f.ordinal
+            ORDER BY k.id FOR SHARE OF k
         """),
         {"rse": rse, "datasets": [one.dataset_id for one in files], "ordinals": [one.ordinal for one in files]},
     )
@@ -222,7 +222,17 @@ def blocks_of_task(connection: Connection, task_id: int) -> list[RowMapping]:
 
 
 def cancel_unused(connection: Connection, task_id: int) -> list[RowMapping]:
-    """Cancel the dispatch blocks of a task that no live bunch of any task waits for; returns them."""
+    """Cancel the dispatch blocks of a task that no live bunch of any task waits for; returns them.
+
+    The locks come first, so that a bunch that has just begun to wait for one of them is seen.
+    """
+    connection.execute(
+        text("""
+            SELECT id FROM block WHERE task_id = :task AND kind = 'dis' AND state IN ('planned', 'requested', 'stuck')
+            ORDER BY id FOR UPDATE
+        """),
+        {"task": task_id},
+    )
     return list(
         connection.execute(
             text("""

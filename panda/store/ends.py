@@ -45,6 +45,8 @@ _LOCK_BUNCHES = text("""
     ORDER BY id FOR NO KEY UPDATE
 """)
 
+_LOCK_READY = text("SELECT job_id FROM ready WHERE job_id = ANY(:jobs) ORDER BY job_id FOR UPDATE")
+
 
 @dataclass(frozen=True, slots=True)
 class Ended:
@@ -55,8 +57,9 @@ class Ended:
 
 
 def live_jobs(connection: Connection, jobs: list[int]) -> list[RowMapping]:
-    """Lock those of the jobs that are not final, in order of id; locks their bunches first where these still speak."""
+    """Lock those of the jobs that are not final, in order of id; their bunches and rows in `ready` first."""
     connection.execute(_LOCK_BUNCHES, {"jobs": jobs})
+    connection.execute(_LOCK_READY, {"jobs": jobs})
     live = [one.value for one in JobStatus if one not in FINAL_JOB]
     return list(connection.execute(_LIVE, {"jobs": jobs, "live": live}).mappings())
 
@@ -69,6 +72,7 @@ def end_jobs(connection: Connection, jobs: list[int], new: JobStatus, *, why: st
     if not jobs:
         return []
     connection.execute(_LOCK_BUNCHES, {"jobs": jobs})
+    connection.execute(_LOCK_READY, {"jobs": jobs})
     connection.execute(text("DELETE FROM ready WHERE job_id = ANY(:jobs)"), {"jobs": jobs})
     connection.execute(text("SELECT id FROM job WHERE id = ANY(:jobs) ORDER BY id FOR UPDATE"), {"jobs": jobs})
     sources = [one.value for one in sources_of(new)]

@@ -41,14 +41,11 @@ _ASSIGN = text("""
     WITH p AS (
         SELECT * FROM unnest(CAST(:bunches AS bigint[]), CAST(:sites AS int[]), CAST(:decisions AS bigint[]))
             AS u (bunch_id, site_id, decision_id)
-    ), locked AS (
-        SELECT b.id, b.state FROM bunch b JOIN p ON p.bunch_id = b.id
-        WHERE b.state IN ('defined', 'waiting') ORDER BY b.id FOR NO KEY UPDATE OF b
     ), a AS (
         UPDATE bunch b SET state = 'assigned', since = now(), site_id = p.site_id, decision_id = p.decision_id,
                staged = false, waits_for = NULL
-        FROM p, locked l WHERE b.id = p.bunch_id AND l.id = b.id AND b.state IN ('defined', 'waiting')
-        RETURNING b.id, b.task_id, b.site_id, l.state AS before
+        FROM p, bunch old WHERE b.id = p.bunch_id AND old.id = b.id AND b.state IN ('defined', 'waiting')
+        RETURNING b.id, b.task_id, b.site_id, old.state AS before
     ), e AS (
         INSERT INTO job_event (task_id, bunch_id, n, cores, from_state, to_site, to_state, why, who)
         SELECT a.task_id, a.id, count(j.id), t.cores, a.before::text::job_status, a.site_id, 'assigned', :why,
@@ -61,13 +58,20 @@ _ASSIGN = text("""
 
 
 def assign(connection: Connection, placed: Sequence[Placed], why: str) -> list[int]:
-    """Give bunches their sites; returns those that still waited for one."""
+    """Give bunches their sites; returns those that still waited for one.
+
+    The locks are taken by a statement of its own, so that the jobs counted are those that live once they are held.
+    """
     if not placed:
         return []
+    bunches = [one.bunch_id for one in placed]
+    connection.execute(
+        text("SELECT id FROM bunch WHERE id = ANY(:bunches) ORDER BY id FOR NO KEY UPDATE"), {"bunches": bunches}
+    )
     rows = connection.execute(
         _ASSIGN,
         {
-            "bunches": [one.bunch_id for one in placed],
+            "bunches": bunches,
             "sites": [one.site_id for one in placed],
             "decisions": [one.decision_id for one in placed],
             "why": why,

@@ -77,12 +77,33 @@ def activate(connection: Connection, bunches: list[int], *, why: str, who: str) 
 
 
 def fill_ready(connection: Connection, bunches: list[int]) -> int:
-    """Put the jobs of activated bunches that are missing there into `ready`; wakes waiting pilots once."""
+    """Put the jobs of activated bunches into `ready` whose transaction has locked them; wakes waiting pilots once."""
     connection.execute(_CLASSES, {"bunches": bunches})
     made = connection.execute(_FILL, {"bunches": bunches}).rowcount
     if made:
         connection.execute(text("SELECT pg_notify(:channel, '')"), {"channel": READY_CHANNEL})
     return made
+
+
+def refill_ready(connection: Connection, bunches: list[int]) -> int:
+    """Put what `ready` lacks of these bunches back (after resume, site on, or a pop that threw rows out).
+
+    The bunches are locked, so that none moves meanwhile. A job that a pop was just handing out got its row back only
+    after that pop had ended; the last statement sees that and takes the row away again.
+    """
+    if not bunches:
+        return 0
+    wanted = {"bunches": sorted(bunches)}
+    connection.execute(text("SELECT id FROM bunch WHERE id = ANY(:bunches) ORDER BY id FOR NO KEY UPDATE"), wanted)
+    made = fill_ready(connection, wanted["bunches"])
+    gone = connection.execute(
+        text("""
+            DELETE FROM ready r USING job j
+            WHERE j.bunch_id = ANY(:bunches) AND r.job_id = j.id AND j.status IS NOT NULL
+        """),
+        wanted,
+    )
+    return max(0, made - gone.rowcount)
 
 
 def bunches_missing_in_ready(connection: Connection, limit: int, task_id: int | None = None) -> list[int]:
@@ -224,13 +245,15 @@ def queue_by_name(connection: Connection, name: str) -> RowMapping | None:
 
 
 def note_activity(connection: Connection, site_id: int, node: str, *, update: bool) -> None:
-    """Note that a worker node asked for work, or reported on it: at most one write a minute."""
+    """Note that a worker node asked for work, or reported on it: at most one write, and one lock, a minute."""
     column = "last_update_job" if update else "last_get_job"
     connection.execute(
         text(f"""
-            INSERT INTO pilot_activity (site_id, node, {column}) VALUES (:site, :node, now())
+            INSERT INTO pilot_activity (site_id, node, {column})
+            SELECT :site, :node, now() WHERE NOT EXISTS (
+                SELECT 1 FROM pilot_activity
+                WHERE site_id = :site AND node = :node AND {column} > now() - interval '60 s')
             ON CONFLICT (site_id, node) DO UPDATE SET {column} = now()
-            WHERE pilot_activity.{column} IS NULL OR pilot_activity.{column} < now() - interval '60 s'
         """),  # noqa: S608 - the column is one of two constants
         {"site": site_id, "node": node[:200]},
     )

@@ -4,23 +4,35 @@ from sqlalchemy import Connection, RowMapping, text
 
 
 def silent_jobs(connection: Connection, state: str, limit_s: int, limit: int) -> list[int]:
-    """Which jobs in a pilot's hand in this state have given no sign of life for so long?"""
+    """Which jobs in a pilot's hand in this state have given no sign of life for so long? They are locked.
+
+    Rows that are just being reported on are skipped: their pilot lives.
+    """
     query = text("""
         SELECT j.id FROM in_hand h JOIN job j ON j.id = h.job_id
         WHERE j.status = CAST(:state AS job_status) AND h.last_seen < now() - make_interval(secs => :s)
-        ORDER BY j.id LIMIT :limit
+        ORDER BY j.id LIMIT :limit FOR UPDATE OF j, h SKIP LOCKED
     """)
     return list(connection.execute(query, {"state": state, "s": limit_s, "limit": limit}).scalars())
 
 
+def told_to_end(connection: Connection, jobs: list[int], command: str) -> list[int]:
+    """Which of these jobs in a pilot's hand were told to end?"""
+    query = text("SELECT job_id FROM in_hand WHERE job_id = ANY(:jobs) AND command = :command ORDER BY job_id")
+    return list(connection.execute(query, {"jobs": jobs, "command": command}).scalars())
+
+
 def lasting_jobs(connection: Connection, state: str, limit_s: int, urgent_s: int, limit: int) -> list[int]:
-    """Which holding or transferring jobs wait too long? Users' jobs and urgent production have the shorter limit."""
+    """Which holding or transferring jobs wait too long? They are locked.
+
+    Users' jobs and urgent production have the shorter limit.
+    """
     query = text("""
         SELECT c.job_id FROM to_collect c JOIN job j ON j.id = c.job_id JOIN production_task t ON t.id = j.task_id
         WHERE c.state = CAST(:state AS job_status) AND j.status = c.state
           AND c.since < now() - make_interval(secs => CASE
               WHEN t.label IN ('user', 'panda') OR t.priority > 800 THEN :urgent ELSE :s END)
-        ORDER BY c.job_id LIMIT :limit
+        ORDER BY c.job_id LIMIT :limit FOR UPDATE OF j SKIP LOCKED
     """)
     values = {"state": state, "s": limit_s, "urgent": urgent_s, "limit": limit}
     return list(connection.execute(query, values).scalars())

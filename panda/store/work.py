@@ -19,7 +19,10 @@ from panda.store.schema import dataset, needs, production_task, task_input
 def insert_task(
     connection: Connection, request: TaskRequest, *, parent_id: int | None, bunch_size: int, implicit: bool = False
 ) -> int:
-    """Store a checked request with its input streams and its output datasets, open and empty; returns the id."""
+    """Store a checked request with its input streams and its output datasets, open and empty; returns the id.
+
+    The primary stream is always number 1: failures are charged to its files (`store.ends`).
+    """
     task_id: int = connection.execute(
         insert(production_task)
         .values(**_columns(request), parent_id=parent_id, bunch_size=bunch_size, implicit=implicit)
@@ -37,7 +40,7 @@ def insert_task(
             "dataset": bare_name(name),
             "files_per_job": stream.files_per_job,
         }
-        for number, stream in enumerate(request.inputs, start=1)
+        for number, stream in enumerate(sorted(request.inputs, key=lambda one: one.role != "primary"), start=1)
         for place, name in enumerate(stream.datasets)
     ]
     if rows:
@@ -126,6 +129,12 @@ def task_row(connection: Connection, task_id: int) -> RowMapping:
     if row is None:
         raise NotFound(f"there is no production task {task_id}", hint="'panda tasks' lists them")
     return row
+
+
+def lock_task(connection: Connection, task_id: int) -> RowMapping:
+    """Read one task and keep stories and orders from changing it until the transaction ends; raises NotFound."""
+    connection.execute(text("SELECT id FROM production_task WHERE id = :task FOR NO KEY UPDATE"), {"task": task_id})
+    return task_row(connection, task_id)
 
 
 def inputs_of(connection: Connection, task_id: int) -> list[RowMapping]:
@@ -231,6 +240,16 @@ def due(connection: Connection, limit: int) -> list[int]:
 def update_task(connection: Connection, task_id: int, **values: object) -> None:
     """Write plain columns of a task."""
     connection.execute(update(production_task).where(production_task.c.id == task_id).values(**values))
+
+
+def add_incident_once(connection: Connection, level: str, kind: str, subject: str, words: str) -> None:
+    """Write down what operators must know, unless the same was written within the last hour."""
+    same = text("""
+        SELECT 1 FROM incident
+        WHERE kind = :k AND object = :o AND text = :t AND at > now() - interval '1 hour' LIMIT 1
+    """)
+    if connection.scalar(same, {"k": kind, "o": subject, "t": words[:2000]}) is None:
+        add_incident(connection, level, kind, subject, words)
 
 
 def add_incident(
