@@ -154,7 +154,8 @@ def _bunch_part(ctx: Context, bunch: BunchView, now: datetime) -> _Part:
 def _without_site(ctx: Context, bunch: BunchView, now: datetime) -> _Part:
     with ctx.engine.connect() as connection:
         row = store.site_decision(connection, bunch.id)
-    waits = (f"It waits for: {bunch.waits_for}.",) if bunch.waits_for else ()
+    told = row is not None and row["reason"] == bunch.waits_for
+    waits = (f"It waits for: {bunch.waits_for}.",) if bunch.waits_for and not told else ()
     if row is None:
         return _Part((*waits, "No site was looked for yet: the next brokerage round of its task does."))
     decided = reasons.site_choice(now, row)
