@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from flows.quick import quick_flows
-from panda.services import activate, control, recover, upkeep
+from panda.services import activate, control, recover, space, upkeep
 from panda.services.context import Context
 from tasks.world import world
 
@@ -48,6 +48,7 @@ def _feed(ctx: Context) -> bool:
 
 def _sweep(ctx: Context) -> bool:
     activate.sweep(ctx)
+    space.measure(ctx)
     return False
 
 

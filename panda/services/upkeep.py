@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from panda.domain.states import FINAL_JOB
-from panda.services import activate, recover
+from panda.services import activate, recover, space
 from panda.services.collect import Collected, collect
 from panda.services.context import Context
 from panda.services.control import work_off
@@ -65,6 +65,7 @@ def round_once(ctx: Context) -> Round:
     while activate.poll_feed(ctx):
         pass
     activated = activate.sweep(ctx)
+    space.measure(ctx)
     total = Collected()
     while True:
         done = collect(ctx)

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Table, delete, select, tuple_, update
+from sqlalchemy import Connection, Table, delete, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from panda.store.schema import cloud, queue, site, site_release, storage
@@ -133,3 +133,14 @@ def queue_with_site(connection: Connection, name: str) -> QueueRow | None:
 def queue_names(connection: Connection) -> list[str]:
     """Tell which queues there are."""
     return list(connection.scalars(select(queue.c.name).order_by(queue.c.name)))
+
+
+def set_used(connection: Connection, used_gb: Mapping[str, float]) -> int:
+    """Note how much lies on storages (GB); returns how many of them are ours."""
+    return connection.execute(
+        text("""
+            UPDATE storage s SET used_gb = u.gb, measured_at = now()
+            FROM unnest(CAST(:names AS text[]), CAST(:gb AS float[])) AS u (rse, gb) WHERE s.rse = u.rse
+        """),
+        {"names": list(used_gb), "gb": list(used_gb.values())},
+    ).rowcount
