@@ -4,7 +4,7 @@ SHELL := /bin/bash
 unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
-CODE := panda panda_api pilot flows tasks tests benchmarks examples
+CODE := panda panda_api pilot flows tasks tests examples deployments $(wildcard benchmarks)
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
@@ -36,7 +36,7 @@ check: setup-test ## Lint, format, types, layers, spelling.
 	$(BIN)/ruff format --quiet --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/codespell $(CODE) docs README.md Makefile
+	$(BIN)/codespell $(CODE) docs Makefile *.md
 
 format: setup-test ## Put the code into its usual form.
 	$(BIN)/ruff check --quiet --fix .
@@ -46,7 +46,7 @@ bench: setup-test ## Measure; each benchmark prints a ratio to a limit measured 
 	for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
 
 docs: setup-test ## Write the pages that are made from the code.
-	$(BIN)/python -m panda.cli settings --markdown > docs/settings.md
+	$(BIN)/panda settings --markdown > docs/reference/settings.md
 
 migration: setup-test ## NAME=...: write a migration from what changed in the tables (BRANCH=panda or ddm).
 	$(BIN)/panda db migration "$(NAME)" --branch "$(or $(BRANCH),panda)"

@@ -133,13 +133,8 @@ class WatcherSettings(Group):
     transferring_urgent_s: int = Field(
         default=86_400, ge=1, description="The same for production of priority 900 or more."
     )
-    defined_s: int = Field(default=14_400, ge=1, description="A bunch without a site is brokered again.")
-    waiting_s: int = Field(default=1800, ge=1, description="A bunch that waits for its input is looked at again.")
     assigned_s: int = Field(default=43_200, ge=1, description="A bunch whose transfers do not end is brokered again.")
     activated_s: int = Field(default=172_800, ge=1, description="A bunch whose jobs no pilot takes is brokered again.")
-    queued_s: int = Field(
-        default=604_800, ge=1, description="A job that never got a pilot since it was made is given up."
-    )
     user_lifetime_s: int = Field(
         default=604_800, ge=1, description="A user's job that is not final by then is given up."
     )
@@ -216,9 +211,6 @@ class ExpansionSettings(Group):
     bunch_size: int = Field(default=20, ge=1, le=10_000, description="Jobs brokered, staged and activated together.")
     chunk_jobs: int = Field(default=20_000, ge=1, le=1_000_000, description="Jobs inserted in one transaction.")
     max_files_per_job: int = Field(default=200, ge=1, le=10_000, description="Most primary inputs of one job.")
-    max_secondary_files_per_job: int = Field(
-        default=1000, ge=1, le=100_000, description="Most inputs of a job, all streams."
-    )
     max_input_mb_per_job: int = Field(
         default=20_000, ge=1, description="Most input of one job when nothing else is set, MB."
     )

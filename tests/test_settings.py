@@ -1,13 +1,18 @@
 """The settings: defaults, ranges, sentences for wrong values, and that they survive the way to another process."""
 
+import inspect
+import re
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from panda.brokerage.thresholds import Thresholds
+from panda.cli.show_settings import settings_page
 from panda.errors import BadSettings
-from panda.settings import environment_of, known_variables, load, notify_secret, unknown_variables
+from panda.settings import Settings, environment_of, known_variables, load, notify_secret, unknown_variables
+
+ROOT = Path(__file__).parent.parent
 
 
 def test_defaults_are_loopback_and_inside_one_absolute_folder() -> None:
@@ -70,3 +75,19 @@ def test_the_callback_secret_is_made_once_and_private(tmp_path: Path) -> None:
     assert notify_secret(settings) == first
     assert (tmp_path / "notify.key").stat().st_mode & 0o077 == 0
     assert notify_secret(load(data_dir=tmp_path, notify_key="set")) == "set"
+
+
+def test_the_page_of_all_settings_is_the_one_made_from_the_code() -> None:
+    page = (ROOT / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
+    assert page == settings_page(), "make docs"
+
+
+def test_every_setting_is_read_by_some_part() -> None:
+    folders = ("panda", "panda_api", "flows", "tasks")
+    sources = [path for folder in folders for path in (ROOT / folder).rglob("*.py") if path.name != "settings.py"]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sources) + inspect.getsource(notify_secret)
+    text += "".join(
+        inspect.getsource(one.fget) for one in vars(Settings).values() if isinstance(one, property) and one.fget
+    )
+    names = [name.rpartition("__")[2].removeprefix("PANDA_").lower() for name in known_variables()]
+    assert [name for name in names if re.search(rf"\b{name}\b", text) is None] == []
