@@ -22,8 +22,10 @@ def test_used_space_is_what_the_catalogue_knows(ctx: Context) -> None:
     place = Path(root) / file_path("t", "t.file")
     place.parent.mkdir(parents=True)
     place.write_bytes(content)
-    spec = FileSpec(Did("t", "t.file"), len(content), f"{zlib.adler32(content):08x}", "0" * 32)
-    assert not ctx.ddm.register_replicas(rse, [spec]).failed
+    spec = FileSpec(
+        Did("t", "t.file"), len(content), f"{zlib.adler32(content):08x}", "00000000-0000-4000-8000-000000000001"
+    )
+    assert ctx.ddm.register_replicas(rse, [spec]).failed == []
 
     assert space.measure(ctx) > 0
 
