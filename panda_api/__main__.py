@@ -1,12 +1,16 @@
 """`python -m panda_api`: the API as a process, until SIGTERM or SIGINT."""
 
 import logging
+import signal
 import sys
+from collections.abc import Callable
 
 import uvicorn
+from sqlalchemy.exc import OperationalError
 
 from panda import settings as panda_settings
 from panda.errors import PandaError
+from panda.settings import Settings
 from panda.wiring import connect
 from panda_api.app import THREADS, build
 from panda_api.server import address_of, configure, listen
@@ -16,20 +20,31 @@ def main() -> int:
     """Serve; the exit code is 0 after a stop that was asked for, 1 when it could not start (the reason on stderr)."""
     try:
         settings = panda_settings.load()
-        context = connect(settings, application="panda-api", pool_size=THREADS // 2)
-        listener = listen(settings)
-    except PandaError as error:
+        logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+        for noisy in ("uvicorn", "alembic"):
+            logging.getLogger(noisy).setLevel(logging.WARNING)
+        for one in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises it again when it has stopped in good order
+            signal.signal(one, lambda *_: sys.exit(0))
+        serve(settings, lambda address: print(f"panda api: listening on {address}", flush=True))
+    except (PandaError, OperationalError) as error:
         print(f"panda api: {error}", file=sys.stderr)
         return 1
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    return 0
+
+
+def serve(settings: Settings, announce: Callable[[str], None]) -> None:
+    """Serve until a signal ends it; `announce` hears the address once connections are taken.
+
+    Raises SchemaMismatch for tables of another version, Unavailable for a port that is taken.
+    """
+    context = connect(settings, application="panda-api", pool_size=THREADS // 2)
     try:
+        listener = listen(settings)
         server = uvicorn.Server(configure(build(context), settings))
-        print(f"panda api: listening on {address_of(settings, listener)}", flush=True)
+        announce(address_of(settings, listener))
         server.run(sockets=[listener])
     finally:
         context.close()
-    return 0
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import anyio.to_thread
 from fastapi import FastAPI
 
 from panda.services.context import Context
-from panda_api import errors
+from panda_api import errors, signs
 from panda_api.body import BodyGuard
 from panda_api.routes import cache, ddm, harvester, health, job, pilot, site, system, task
 from panda_api.security import check_every_route
@@ -38,6 +38,7 @@ def build(context: Context) -> FastAPI:
 
 
 @asynccontextmanager
-async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
-    yield
+    async with signs.given(app.state.context):
+        yield
