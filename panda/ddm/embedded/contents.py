@@ -312,8 +312,10 @@ def files(engine: Engine, dataset: Did) -> Iterator[FileInfo]:
             return [FileInfo(Did(r.scope, r.name), r.bytes, r.adler32, str(r.guid), r.events, r.position) for r in rows]
 
         page = run(engine, work)
+        count = len(page)
         yield from page
-        if len(page) < _PAGE:
+        del page  # before the next one comes
+        if count < _PAGE:
             return
         first += _PAGE
 
