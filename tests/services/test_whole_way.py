@@ -1,5 +1,6 @@
 """The whole way in one process: from a request to closed datasets, with real files, blocks, transfers and pilots."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +18,11 @@ from tests.support.campaign import T1, T2, Campaign, a_reader, an_evgen, transfe
 
 
 @pytest.fixture
-def campaign(engine: Engine, tmp_path: Path) -> Campaign:
-    """The tiny grid with its pilots."""
-    return Campaign(a_context(engine, tmp_path)).load()
+def campaign(engine: Engine, tmp_path: Path) -> Iterator[Campaign]:
+    """The tiny grid with its pilots; what must always hold is looked at in the end."""
+    made = Campaign(a_context(engine, tmp_path)).load()
+    yield made
+    made.check()
 
 
 def a_parent(campaign: Campaign, n_jobs: int = 6) -> str:

@@ -25,6 +25,7 @@ from panda.domain.states import FINAL_TASK, JobStatus, TaskStage
 from panda.domain.work import InputSpec, OutputSpec, Split, TaskRequest
 from panda.services import assign, complete, dispatch, grid, place, prepare, stage, story, submit, upkeep
 from panda.services.context import Context
+from tests.support.invariants import check
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "deployments" / "grids" / "tiny.yaml"
@@ -199,6 +200,11 @@ class Campaign:
             for one in tasks:
                 self.tell(one)
         return [self.stage(one) for one in tasks]
+
+    def check(self) -> None:
+        """Assert everything that must always hold."""
+        with self.ctx.engine.connect() as connection:
+            assert check(connection) == []
 
     # --- looking ----------------------------------------------------------------------------------------------------
     def rows(self, query: str, **values: Any) -> list[RowMapping]:
