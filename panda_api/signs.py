@@ -23,7 +23,8 @@ def interval_s(context: Context) -> float:
 
 @contextlib.asynccontextmanager
 async def given(context: Context) -> AsyncIterator[None]:
-    """Give signs until the block ends."""
+    """Give signs until the block ends; the first one before it begins."""
+    await _give_one(context)
     task = asyncio.create_task(_give(context))
     try:
         yield
@@ -35,8 +36,12 @@ async def given(context: Context) -> AsyncIterator[None]:
 
 async def _give(context: Context) -> None:
     while True:
-        try:
-            await anyio.to_thread.run_sync(recover.api_is_up, context)
-        except SQLAlchemyError as error:
-            log.warning("no sign of life: the database does not answer: %s", type(error).__name__)
         await asyncio.sleep(interval_s(context))
+        await _give_one(context)
+
+
+async def _give_one(context: Context) -> None:
+    try:
+        await anyio.to_thread.run_sync(recover.api_is_up, context)
+    except SQLAlchemyError as error:
+        log.warning("no sign of life: the database does not answer: %s", type(error).__name__)
