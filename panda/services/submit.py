@@ -5,11 +5,12 @@ Nothing heavy happens here: the call answers when the task's row is committed, a
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 
 from sqlalchemy import Connection, text
 
 from panda.brokerage.feasible import nearest
-from panda.brokerage.snapshot import Needs
+from panda.brokerage.snapshot import Needs, SiteFacts
 from panda.ddm.port import Did
 from panda.domain.names import bare_name, check_name, scope_of
 from panda.domain.states import FINAL_TASK, TaskStage
@@ -106,9 +107,18 @@ def _check_feasible(connection: Connection, request: TaskRequest) -> None:
         known = [site for site in known if site.cloud == request.cloud]
         if not known:
             raise Refused(f"cloud {request.cloud!r} has no site", hint="'panda sites' lists clouds and sites")
+    _check_release(request, known)
     answer = nearest(needs, known)
     if answer is not None:
         raise Refused(answer.text, hint=answer.changes)
+
+
+def _check_release(request: TaskRequest, known: Sequence[SiteFacts]) -> None:
+    """Refuse a release that no site is known to have, though some site's software was never listed."""
+    names = sorted({one.name for site in known for one in site.releases or ()})
+    if request.release and names and request.release not in names:
+        close = get_close_matches(request.release, names, n=3, cutoff=0.3) or names[:5]
+        raise Refused(f"release {request.release!r} is installed nowhere", hint=f"nearest: {', '.join(close)}")
 
 
 def _with_parent(ctx: Context, connection: Connection, request: TaskRequest) -> TaskRequest:
