@@ -6,12 +6,12 @@ the place moved and writes nothing. Images show what PanDA's rows say *now*, so 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import TypeVar
 
 from sqlalchemy import (
     BigInteger,
     Connection,
-    Integer,
     Text,
     case,
     cast,
@@ -35,7 +35,7 @@ from panda.domain.prodstates import (
     ProdTaskState,
 )
 from panda.errors import Conflict
-from panda.proddb.schema import When, ejobdef, ejobexe, etask, mirror_cursor, task_state
+from panda.proddb.schema import When, etask, mirror_cursor, task_state
 from panda.proddb.write import MESSAGE_LENGTH, recount
 
 State = TypeVar("State", ProdJobState, ProdTaskState)
@@ -45,11 +45,44 @@ def _pairs(changes: Mapping[State, Iterable[State]]) -> str:
     return ", ".join(f"('{old.value}', '{new.value}')" for old, news in changes.items() for new in sorted(news))
 
 
-# Part of an upsert that is sent for many rows at once: constants, made of the table of allowed changes.
-_DEFINITION_MAY_CHANGE = text(f"""
-    excluded.attempt >= ejobdef.attempt AND (
+# Many rows go in one statement as one array per column; the words of the guards are made of the tables of changes.
+_DEFINITIONS = text(f"""
+    INSERT INTO proddb.ejobdef (taskid, ordinal, state, attempt, maxattempt, message, state_changed_at)
+    SELECT * FROM unnest(
+        CAST(:taskid AS bigint[]), CAST(:ordinal AS int[]), CAST(:state AS proddb.job_state[]),
+        CAST(:attempt AS smallint[]), CAST(:maxattempt AS smallint[]), CAST(:message AS text[]),
+        CAST(:changed_at AS timestamptz[]))
+    ON CONFLICT (taskid, ordinal) DO UPDATE
+    SET state = excluded.state, attempt = excluded.attempt, message = excluded.message,
+        state_changed_at = excluded.state_changed_at
+    WHERE excluded.attempt >= ejobdef.attempt AND (
         (ejobdef.state, excluded.state) IN ({_pairs(PROD_JOB_CHANGES)})
         OR ejobdef.state = excluded.state AND ejobdef.attempt < excluded.attempt)
+""")  # noqa: S608 - words of our own enumeration
+_EXECUTIONS = text("""
+    INSERT INTO proddb.ejobexe (jobdefid, attempt, pandaid, state, panda_status, site, node, error, started_at,
+                                ended_at, wall_s, cpu_s, n_events, state_changed_at)
+    SELECT d.jobdefid, i.attempt, i.pandaid, i.state, i.panda_status, i.site, i.node, i.error, i.started_at,
+           i.ended_at, i.wall_s, i.cpu_s, i.n_events, i.changed_at
+    FROM unnest(
+        CAST(:taskid AS bigint[]), CAST(:ordinal AS int[]), CAST(:attempt AS smallint[]), CAST(:pandaid AS bigint[]),
+        CAST(:state AS proddb.job_state[]), CAST(:panda_status AS text[]), CAST(:site AS text[]),
+        CAST(:node AS text[]), CAST(:error AS text[]), CAST(:started_at AS timestamptz[]),
+        CAST(:ended_at AS timestamptz[]), CAST(:wall_s AS double precision[]), CAST(:cpu_s AS double precision[]),
+        CAST(:n_events AS bigint[]), CAST(:changed_at AS timestamptz[])
+    ) AS i (taskid, ordinal, attempt, pandaid, state, panda_status, site, node, error, started_at, ended_at, wall_s,
+            cpu_s, n_events, changed_at)
+    JOIN proddb.ejobdef d ON d.taskid = i.taskid AND d.ordinal = i.ordinal
+    ON CONFLICT (jobdefid, attempt) DO UPDATE
+    SET state = excluded.state, panda_status = excluded.panda_status, pandaid = excluded.pandaid,
+        site = COALESCE(excluded.site, ejobexe.site), node = COALESCE(excluded.node, ejobexe.node),
+        error = COALESCE(excluded.error, ejobexe.error),
+        started_at = COALESCE(excluded.started_at, ejobexe.started_at),
+        ended_at = COALESCE(excluded.ended_at, ejobexe.ended_at),
+        wall_s = COALESCE(excluded.wall_s, ejobexe.wall_s), cpu_s = COALESCE(excluded.cpu_s, ejobexe.cpu_s),
+        n_events = COALESCE(excluded.n_events, ejobexe.n_events),
+        state_changed_at = GREATEST(excluded.state_changed_at, ejobexe.state_changed_at)
+    WHERE ejobexe.state = 'RUNNING'
 """)
 _TASK_MAY_CHANGE = text(f"(etask.status, CAST(image.status AS proddb.task_state)) IN ({_pairs(PROD_TASK_CHANGES)})")
 
@@ -68,7 +101,7 @@ def write_chunk(
     kept = sorted((one for one in jobs if one.taskid in known), key=lambda one: (one.taskid, one.ordinal, one.attempt))
     if kept:
         _write_definitions(connection, kept)
-        _write_executions(connection, [one for one in kept if one.own])
+        _write_executions(connection, kept)
     write_tasks(connection, tasks)
     if kept:
         recount(connection, sorted(known))
@@ -101,67 +134,37 @@ def _known_tasks(connection: Connection, taskids: set[int]) -> set[int]:
 
 def _write_definitions(connection: Connection, jobs: Sequence[JobImage]) -> None:
     """One row per ordinal, showing its newest attempt; with only older ones told of it is at least there."""
-    rows = {(one.taskid, one.ordinal): _definition(one) for one in jobs if one.newest}
-    statement = insert(ejobdef)
-    changed = statement.on_conflict_do_update(
-        index_elements=["taskid", "ordinal"],
-        set_={name: statement.excluded[name] for name in ("state", "attempt", "message", "state_changed_at")},
-        where=_DEFINITION_MAY_CHANGE,
-    )
-    if rows:
-        connection.execute(changed, list(rows.values()))
-    bare = [
-        {"taskid": one.taskid, "ordinal": one.ordinal, "maxattempt": one.max_attempts}
-        for one in jobs
-        if (one.taskid, one.ordinal) not in rows
-    ]
-    if bare:
-        connection.execute(insert(ejobdef).on_conflict_do_nothing(index_elements=["taskid", "ordinal"]), bare)
+    rows = {(one.taskid, one.ordinal): _definition(one) for one in sorted(jobs, key=lambda one: one.newest)}
+    connection.execute(_DEFINITIONS, _by_column(sorted(rows.values(), key=itemgetter("taskid", "ordinal"))))
 
 
 def _definition(image: JobImage) -> dict[str, object]:
+    ended_badly = image.newest and image.state in FINAL_PROD_JOB - {ProdJobState.DONE}
     return {
         "taskid": image.taskid,
         "ordinal": image.ordinal,
-        "state": image.state,
-        "attempt": image.attempt,
+        "state": image.state.value if image.newest else ProdJobState.TOBEDONE.value,
+        "attempt": image.attempt if image.newest else 0,
         "maxattempt": image.max_attempts,
-        "message": _shortened(image.error) if image.state in FINAL_PROD_JOB - {ProdJobState.DONE} else None,
-        "state_changed_at": image.changed_at,
+        "message": _shortened(image.error) if ended_badly else None,
+        "changed_at": image.changed_at,
     }
 
 
 def _write_executions(connection: Connection, jobs: Sequence[JobImage]) -> None:
     """One row per attempt; a final one never changes, and the time of its change never goes back."""
-    numbers = _jobdefids(connection, jobs)
-    statement = insert(ejobexe)
-    new = statement.excluded
-    kept = {
-        name: func.coalesce(new[name], ejobexe.c[name])
-        for name in ("site", "node", "error", "started_at", "ended_at", "wall_s", "cpu_s", "n_events")
-    }
-    changed = statement.on_conflict_do_update(
-        index_elements=["jobdefid", "attempt"],
-        set_={
-            "state": new.state,
-            "panda_status": new.panda_status,
-            "pandaid": new.pandaid,
-            "state_changed_at": func.greatest(new.state_changed_at, ejobexe.c.state_changed_at),
-            **kept,
-        },
-        where=text("ejobexe.state = 'RUNNING'"),
-    )
-    rows = [_execution(one, numbers[one.taskid, one.ordinal]) for one in jobs]
+    rows = {(one.taskid, one.ordinal, one.attempt): _execution(one) for one in jobs if one.own}
     if rows:
-        connection.execute(changed, rows)
+        connection.execute(_EXECUTIONS, _by_column([*rows.values()]))
 
 
-def _execution(image: JobImage, jobdefid: int) -> dict[str, object]:
+def _execution(image: JobImage) -> dict[str, object]:
     return {
-        "jobdefid": jobdefid,
+        "taskid": image.taskid,
+        "ordinal": image.ordinal,
         "attempt": image.attempt,
         "pandaid": image.pandaid,
-        "state": image.state,
+        "state": image.state.value,
         "panda_status": image.status.value,
         "site": image.site,
         "node": image.node,
@@ -171,22 +174,12 @@ def _execution(image: JobImage, jobdefid: int) -> dict[str, object]:
         "wall_s": image.wall_s,
         "cpu_s": image.cpu_s,
         "n_events": image.n_events,
-        "state_changed_at": image.changed_at,
+        "changed_at": image.changed_at,
     }
 
 
-def _jobdefids(connection: Connection, jobs: Sequence[JobImage]) -> dict[tuple[int, int], int]:
-    wanted = values(column("taskid", BigInteger), column("ordinal", Integer), name="wanted").data(
-        sorted({(one.taskid, one.ordinal) for one in jobs}) or [(0, 0)]
-    )
-    rows = connection.execute(
-        select(ejobdef.c.taskid, ejobdef.c.ordinal, ejobdef.c.jobdefid).join_from(
-            wanted,
-            ejobdef,
-            (ejobdef.c.taskid == wanted.c.taskid) & (ejobdef.c.ordinal == wanted.c.ordinal),
-        )
-    )
-    return {(row.taskid, row.ordinal): row.jobdefid for row in rows}
+def _by_column(rows: Sequence[Mapping[str, object]]) -> dict[str, list[object]]:
+    return {name: [row[name] for row in rows] for name in rows[0]}
 
 
 def write_tasks(connection: Connection, tasks: Sequence[TaskImage]) -> None:
