@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from panda.domain.dispatch import ErrorPair
-from panda.domain.states import JobStatus
+from panda.domain.states import JobStatus, TaskStage
 from panda.services.context import Context
 from panda.services.dispatch import KILL
 from panda.services.ending import fail_jobs, replace_jobs
 from panda.settings import WatcherSettings
-from panda.store import ends, placement, watching, work
+from panda.store import closing, ends, placement, watching, work
 
 CHUNK = 500
 API = "api"
@@ -80,6 +80,7 @@ def watch(ctx: Context) -> Watched:
         replaced += n if limit.error is None else 0
         failed += n if limit.error is not None else 0
     failed += _end_old(ctx)
+    _end_never_begun(ctx)
     rebrokered = sum(_rebroker(ctx, state, seconds(limits)) for state, seconds in BUNCH_LIMITS)
     with ctx.engine.begin() as connection:
         watching.clean_requests(connection)
@@ -125,6 +126,19 @@ def _end_old(ctx: Context) -> int:
         pair = ErrorPair("taskbuffer", 102, "expired: its task was submitted too long ago")
         ended = fail_jobs(ctx, connection, jobs, [pair, NEVER], why=pair.text, who=WHO, charged=False)
     return len(ended.jobs)
+
+
+def _end_never_begun(ctx: Context) -> int:
+    """End tasks that got no job in all their life: their input never came, or no cloud ever took them."""
+    limits = ctx.settings.watcher
+    with ctx.engine.begin() as connection:
+        tasks = watching.tasks_never_begun(connection, limits.user_lifetime_s, limits.lifetime_s, CHUNK)
+        for task_id, waits_for in tasks:
+            words = f"expired: no job was ever made; it waited for {waits_for or 'its turn'}"
+            work.set_stage(connection, task_id, TaskStage.FAILED, error=words)
+            closing.close_datasets(connection, task_id)
+            work.add_incident(connection, "error", WHO, f"task:{task_id}", words)
+    return len(tasks)
 
 
 NEVER = ErrorPair("brokerage", 100, "not tried again")

@@ -108,3 +108,17 @@ def lost_workers(connection: Connection, silent_s: int) -> int:
         """),
         {"s": silent_s},
     ).rowcount
+
+
+def tasks_never_begun(connection: Connection, users_s: int, all_s: int, limit: int) -> list[tuple[int, str | None]]:
+    """Which tasks were submitted too long ago and never got a job, and what did they wait for?"""
+    query = text("""
+        SELECT id, waits_for FROM production_task
+        WHERE stage IN ('registered', 'assigned') AND next_ordinal = 0
+          AND submitted_at < now() - make_interval(secs => CASE
+              WHEN label IN ('user', 'panda') THEN :users ELSE :all_ END)
+          AND (lease_until IS NULL OR lease_until < now())
+        ORDER BY id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
+    """)
+    rows = connection.execute(query, {"users": users_s, "all_": all_s, "limit": limit})
+    return [(row.id, row.waits_for) for row in rows]
