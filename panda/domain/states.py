@@ -1,8 +1,9 @@
 """The states of a bunch, a job and a production task, and every change that is allowed between them.
 
-Theory. Until a pilot gets it, a job's state is its bunch's (`BunchState`), and `job.status` is null in the database. From the
-hand-over on, or when it ends earlier, the job carries its own `JobStatus`. The two sets share one vocabulary, PanDA's words
-(domain.md 1b), so that counters, history and monitor need one list. A final state never changes: a retry is a new row.
+Theory. Until a pilot gets it, a job's state is its bunch's (`BunchState`), and `job.status` is null in the database.
+From the hand-over on, or when it ends earlier, the job carries its own `JobStatus`. The two sets share one vocabulary,
+PanDA's words (domain.md 1b), so that counters, history and monitor need one list. A final state never changes: a retry
+is a new row.
 
 Every change in SQL names the old state in its WHERE clause; zero rows means that somebody was faster, which is normal.
 Diagrams in the docs are generated from the tables of this file.

@@ -1,4 +1,4 @@
-"""Placeholders: from a task's templates and a job's few numbers to its parameters and file names (wire-protocol.md 7.2)."""
+"""Placeholders: a task's templates and a job's few numbers become parameters and file names (wire-protocol.md 7.2)."""
 
 import re
 from dataclasses import dataclass
