@@ -112,7 +112,10 @@ def _finish(connection: Connection, task_id: int) -> TaskStage:
     task = work.task_row(connection, task_id)
     finished = closing.finished_ordinals(connection, task_id)
     stage = verdict(TaskStage(task["stage"]), finished, task["next_ordinal"])
-    error = None if stage is TaskStage.DONE else f"{finished} of {task['next_ordinal']} jobs finished"
+    words = f"{finished} of {task['next_ordinal']} jobs finished"
+    if stage is TaskStage.ABORTED and task["error"]:
+        words = f"{task['error']}; {words}"
+    error = None if stage is TaskStage.DONE else words
     closing.close_datasets(connection, task_id)
     work.set_stage(connection, task_id, stage, error=error)
     children = closing.children(connection, task_id)

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine
 from panda.embedded import Address
 from panda.services.context import Context
 from tests.support.builders import a_context
+from tests.support.campaign import Campaign
 from tests.support.proddb import new_proddb
 
 
@@ -16,6 +17,14 @@ from tests.support.proddb import new_proddb
 def ctx(engine: Engine, tmp_path: Path) -> Context:
     """A context on this test's own database."""
     return a_context(engine, tmp_path)
+
+
+@pytest.fixture
+def campaign(ctx: Context) -> Iterator[Campaign]:
+    """The tiny grid with its pilots; what must always hold is looked at in the end."""
+    made = Campaign(ctx).load()
+    yield made
+    made.check()
 
 
 @pytest.fixture

@@ -1,11 +1,8 @@
 """The whole way in one process: from a request to closed datasets, with real files, blocks, transfers and pilots."""
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
 
 from panda.ddm.port import Did
 from panda.domain.states import JobStatus, TaskStage
@@ -13,16 +10,7 @@ from panda.domain.work import Split
 from panda.errors import Conflict, Refused
 from panda.services import control, upkeep
 from panda.services.dispatch import KILL
-from tests.support.builders import a_context
 from tests.support.campaign import T1, T2, Campaign, a_reader, an_evgen, transfers_of
-
-
-@pytest.fixture
-def campaign(engine: Engine, tmp_path: Path) -> Iterator[Campaign]:
-    """The tiny grid with its pilots; what must always hold is looked at in the end."""
-    made = Campaign(a_context(engine, tmp_path)).load()
-    yield made
-    made.check()
 
 
 def a_parent(campaign: Campaign, n_jobs: int = 6) -> str:
