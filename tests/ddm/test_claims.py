@@ -1,5 +1,6 @@
 """Which file is copied next, from where: the pure plan, and the claim on the database."""
 
+from collections import Counter
 from collections.abc import Mapping
 
 from hypothesis import given
@@ -16,7 +17,10 @@ from tests.ddm.bench import Bench
 RSES = ("A", "B", "C")
 
 
-def a_candidate(number: int, rse: str = "X", failed: Mapping[str, int] | None = None) -> Candidate:
+LARGE = claims.SMALL_BYTES + 1
+
+
+def a_candidate(number: int, rse: str = "X", failed: Mapping[str, int] | None = None, size: int = LARGE) -> Candidate:
     return Candidate(
         id=number,
         file_id=number,
@@ -24,7 +28,7 @@ def a_candidate(number: int, rse: str = "X", failed: Mapping[str, int] | None = 
         root="/x",
         lease=0,
         did=Did("s", f"f{number}"),
-        expected=Expected(1, "00000001"),
+        expected=Expected(size, "00000001"),
         source_only=None,
         failed_sources=failed or {},
         max_incoming=None,
@@ -51,6 +55,18 @@ def test_load_is_spread_over_equal_sources() -> None:
     assert sorted(choice.source.rse for choice in chosen) == ["A"] * 5 + ["B"] * 5
 
 
+def test_small_files_share_a_slot_when_there_is_no_other() -> None:
+    sources = {(n, "X"): [a_source("A")] for n in range(100)}
+    narrow = Limits(1000, per_link=2, per_rse=1000)
+    chosen = plan([a_candidate(n, size=1000) for n in range(100)], sources, Running(), narrow, 50).start
+    assert Counter(choice.slot for choice in chosen) == {0: claims.SLOT_FILES, 1: claims.SLOT_FILES}
+    large = plan([a_candidate(n) for n in range(100)], sources, Running(), narrow, 50).start
+    assert [choice.slot for choice in large] == [0, 1]
+    largest = [a_candidate(n, size=claims.SMALL_BYTES) for n in range(100)]
+    heavy = plan(largest, sources, Running(), narrow, 50).start
+    assert len(heavy) == 2 * claims.SLOT_BYTES // claims.SMALL_BYTES
+
+
 def test_a_file_without_readable_copy_is_reported() -> None:
     result = plan([a_candidate(1), a_candidate(2)], {(2, "X"): [a_source("A")]}, Running(), WIDE, 5)
     assert [c.id for c in result.sourceless] == [1]
@@ -58,27 +74,34 @@ def test_a_file_without_readable_copy_is_reported() -> None:
 
 
 @given(
-    wanted=st.lists(st.tuples(st.sampled_from("XYZ"), st.sets(st.sampled_from(RSES))), max_size=30),
+    wanted=st.lists(
+        st.tuples(st.sampled_from("XYZ"), st.sets(st.sampled_from(RSES)), st.sampled_from([1, LARGE])), max_size=60
+    ),
     per_link=st.integers(0, 4),
     per_rse=st.integers(0, 5),
     places=st.integers(0, 12),
 )
-def test_no_limit_is_ever_passed(wanted: list[tuple[str, set[str]]], per_link: int, per_rse: int, places: int) -> None:
-    candidates = [a_candidate(n, rse) for n, (rse, _) in enumerate(wanted)]
-    sources = {(n, rse): [a_source(s) for s in sorted(has)] for n, (rse, has) in enumerate(wanted)}
+def test_no_limit_is_ever_passed(
+    wanted: list[tuple[str, set[str], int]], per_link: int, per_rse: int, places: int
+) -> None:
+    candidates = [a_candidate(n, rse, size=size) for n, (rse, _, size) in enumerate(wanted)]
+    sources = {(n, rse): [a_source(s) for s in sorted(has)] for n, (rse, has, _) in enumerate(wanted)}
     running = Running()
     result = plan(candidates, sources, running, Limits(1000, per_link, per_rse), places)
-    assert len(result.start) <= places
+    slots = {(choice.slot, choice.source.rse, choice.candidate.rse) for choice in result.start}
+    assert len({slot for slot, _, _ in slots}) == len(slots), "a slot has one link"
+    assert len(slots) == running.into.total() <= places
+    assert len({choice.candidate.id for choice in result.start}) == len(result.start)
     assert all(count <= per_link for count in running.link.values())
     assert all(count <= per_rse for count in [*running.out.values(), *running.into.values()])
-    assert [c.id for c in result.sourceless] == [n for n, (_, has) in enumerate(wanted) if not has]
+    assert [c.id for c in result.sourceless] == [n for n, (_, has, _) in enumerate(wanted) if not has]
 
 
 def test_limits_and_priority_hold_on_the_database(alone: Bench) -> None:
     source, narrow, wide = alone.rse(), alone.rse(max_incoming=1), alone.rse()
     declare_links(alone.engine, [Link(source, wide, max_running=2)])
-    dataset, _ = alone.filled(source, count=6)
-    urgent, (first, *_) = alone.filled(source, count=1)
+    dataset, _ = alone.filled(source, count=6, size=LARGE)
+    urgent, (first, *_) = alone.filled(source, count=1, size=LARGE)
     for rse in (narrow, wide):
         alone.ask(dataset, rse)
         alone.ask(urgent, rse, priority=1)

@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -83,6 +84,9 @@ class Agent:
         self._chores = threading.Event()
         self._ended: SimpleQueue[tuple[Claim, Outcome | None]] = SimpleQueue()
         self._jobs: dict[int, Job] = {}
+        self._slots: Counter[int] = Counter()
+        self._asked = threading.Event()
+        self._next_claim = 0.0
         self._buckets = Buckets()
         self._agents = 1
         self._id = 0
@@ -103,7 +107,7 @@ class Agent:
         if self._options.notify_url:
             notify.subscribe(self._engine, SUBSCRIPTION, self._options.notify_url)
         listener = Listener(
-            self._engine, self._id, {events.REQUEST_CHANNEL: self._work.set, events.EVENT_CHANNEL: self._news.set}
+            self._engine, self._id, {events.REQUEST_CHANNEL: self._hear_request, events.EVENT_CHANNEL: self._news.set}
         )
         courier = Courier(
             self._engine, self._options.notify_secret, self._options.ca_file, with_faults=self._options.with_faults
@@ -148,18 +152,33 @@ class Agent:
 
     # Copying ---------------------------------------------------------------------------------------------------------
 
+    def _hear_request(self) -> None:
+        self._asked.set()
+        self._work.set()
+
     def _turn(self, pool: ThreadPoolExecutor) -> bool:
         """Write down what ended, keep leases, claim more; whether to do it again at once."""
-        self._record()
+        if self._record():
+            self._asked.set()
         self._look_around()
-        free = self._options.workers - len(self._jobs)
-        if free <= 0 or self._stop.is_set():
+        free = self._options.workers - len(self._slots)
+        due = self._asked.is_set() or time.monotonic() >= self._next_claim
+        if free <= 0 or not due or self._stop.is_set():
             return False
+        self._asked.clear()
+        self._next_claim = time.monotonic() + self._options.poll_s
         claimed = run(self._engine, lambda connection: self._claim(connection, free))
+        slots: dict[int, list[Job]] = {}
         for claim in claimed.claims:
             job = self._jobs[claim.request_id] = Job(claim)
-            pool.submit(self._copy, job)
-        return bool(claimed.present or claimed.sourceless)
+            slots.setdefault(claim.slot, []).append(job)
+            self._slots[claim.slot] += 1
+        for jobs in slots.values():
+            pool.submit(self._copy, jobs)
+        if claimed.present or claimed.sourceless:
+            self._asked.set()
+            return True
+        return False
 
     def _claim(self, connection: Connection, places: int) -> Round:
         claimer = Claimer(self._id, self._options.lease_s, self._options.limits, self._options.with_faults)
@@ -169,16 +188,19 @@ class Agent:
         events.write(connection, happenings)
         return claimed
 
-    def _copy(self, job: Job) -> None:
-        try:
-            outcome = copier.perform(job, self._buckets, self._agents)
-        except Exception as error:  # the edge of a thread: nobody else would see it
-            log.exception("copying %s failed unexpectedly", job.claim.did)
-            outcome = Outcome(job.claim, f"unexpected: {error!r}")
-        self._ended.put((job.claim, outcome))
-        self._work.set()
+    def _copy(self, jobs: Sequence[Job]) -> None:
+        """Copy the files of a slot, one after the other."""
+        for job in jobs:
+            try:
+                outcome = copier.perform(job, self._buckets, self._agents)
+            except Exception as error:  # the edge of a thread: nobody else would see it
+                log.exception("copying %s failed unexpectedly", job.claim.did)
+                outcome = Outcome(job.claim, f"unexpected: {error!r}")
+            self._ended.put((job.claim, outcome))
+            self._work.set()
 
-    def _record(self) -> None:
+    def _record(self) -> bool:
+        """Write down how copies ended; whether a slot became free."""
         batch: list[tuple[Claim, Outcome | None]] = []
         while True:
             try:
@@ -194,8 +216,12 @@ class Agent:
             for item in batch:
                 self._ended.put(item)
             raise
+        before = len(self._slots)
         for claim, _ in batch:
             del self._jobs[claim.request_id]
+            self._slots[claim.slot] -= 1
+        self._slots = +self._slots
+        return len(self._slots) < before
 
     def _look_around(self) -> None:
         """Keep leases, stop what is no longer ours, take over from the dead; not more often than needed."""

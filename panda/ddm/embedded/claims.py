@@ -2,6 +2,9 @@
 
 Claims of all agents follow each other under one advisory lock, so that limits hold exactly; requests that somebody is
 changing are skipped. A request is claimed with a lease by the database's clock, and its lease number fences late words.
+
+Limits count slots: what is copied at the same time. Small files that would have to wait for a slot of their link join
+one and are copied one after the other, so that a thousand log files do not need a thousand claims.
 """
 
 from collections import Counter
@@ -15,27 +18,31 @@ from panda.ddm.embedded.storage import Expected
 from panda.ddm.port import Did
 
 _CLAIM_LOCK = 0x64646D_0002
-_LOOK_AHEAD = 4  # candidates per free place, for when sources are at their limit
+_LOOK_AHEAD = 20  # candidates per free slot: to fill it with small files, and for when sources are at their limit
+SMALL_BYTES = 1 << 20
+SLOT_BYTES = 8 << 20
+SLOT_FILES = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many files are copied at the same time; a link's and an RSE's own limit goes before."""
+    """How many slots there are at the same time; a link's and an RSE's own limit goes before."""
 
     everywhere: int
     per_link: int
     per_rse: int
 
     def per_rse_of(self, candidate: "Candidate") -> int:
-        """How many files are copied into the candidate's RSE at the same time."""
+        """How many slots copy into the candidate's RSE at the same time."""
         return self.per_rse if candidate.max_incoming is None else candidate.max_incoming
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A file to copy now."""
+    """A file to copy now, in a slot with others or alone."""
 
     request_id: int
+    slot: int
     lease: int
     did: Did
     expected: Expected
@@ -78,14 +85,14 @@ class Source:
 
 @dataclass(slots=True)
 class Running:
-    """How many files are being copied: by source, by destination, by link."""
+    """How many slots are in use: by source, by destination, by link."""
 
     out: Counter[str] = field(default_factory=Counter)
     into: Counter[str] = field(default_factory=Counter)
     link: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def add(self, source: str, destination: str, count: int = 1) -> None:
-        """Count copies on a link."""
+        """Count slots of a link."""
         self.out[source] += count
         self.into[destination] += count
         self.link[source, destination] += count
@@ -93,11 +100,12 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A candidate with its source; `others` says that another one has not failed yet."""
+    """A candidate with its source and slot; `others` says that another source has not failed yet."""
 
     candidate: Candidate
     source: Source
     others: bool
+    slot: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,33 +123,69 @@ def plan(
     limits: Limits,
     places: int,
 ) -> Plan:
-    """Choose sources for candidates, in their order, as long as places and limits allow. Pure.
+    """Choose sources for candidates, in their order, as long as `places` (slots) and limits allow. Pure.
 
     The source that failed this request least goes first, then the nearest, then the one with least to do.
     """
-    chosen = Plan([], [])
+    planner = _Planner(running, limits, places)
+    sourceless: list[Candidate] = []
     for candidate in candidates:
         possible = sources.get((candidate.file_id, candidate.rse), ())
         if candidate.source_only is not None:
             possible = [source for source in possible if source.rse == candidate.source_only]
-        if not possible:
-            chosen.sourceless.append(candidate)
-        elif len(chosen.start) < places and (choice := _choose(candidate, possible, running, limits)) is not None:
-            running.add(choice.source.rse, candidate.rse)
-            chosen.start.append(choice)
-    return chosen
+        if possible:
+            planner.consider(candidate, possible)
+        else:
+            sourceless.append(candidate)
+    return Plan(planner.start, sourceless)
 
 
-def _choose(candidate: Candidate, possible: Sequence[Source], running: Running, limits: Limits) -> Choice | None:
-    if limits.per_rse_of(candidate) <= running.into[candidate.rse]:
-        return None
-    free = [source for source in possible if _has_room(source, candidate.rse, running, limits)]
-    if not free:
-        return None
-    failed = candidate.failed_sources
-    best = min(free, key=lambda s: (failed.get(s.rse, 0), s.distance, running.out[s.rse], s.rse))
-    others = any(source.rse != best.rse and source.rse not in failed for source in possible)
-    return Choice(candidate, best, others)
+class _Planner:
+    """Fills slots with candidates."""
+
+    def __init__(self, running: Running, limits: Limits, places: int) -> None:
+        self.start: list[Choice] = []
+        self._running = running
+        self._limits = limits
+        self._places = places
+        self._open: dict[tuple[str, str], list[list[Candidate]]] = {}
+
+    def consider(self, candidate: Candidate, possible: Sequence[Source]) -> None:
+        """Give a candidate a slot of its own if there is one, or let a small file join one."""
+        failed = candidate.failed_sources
+        ranked = sorted(possible, key=lambda s: (failed.get(s.rse, 0), s.distance, self._running.out[s.rse], s.rse))
+        for source in ranked:
+            slot = self._own_slot(candidate, source)
+            if slot is None:
+                slot = self._shared_slot(candidate, source)
+            if slot is not None:
+                others = any(other.rse != source.rse and other.rse not in failed for other in possible)
+                self.start.append(Choice(candidate, source, others, slot))
+                return
+
+    def _own_slot(self, candidate: Candidate, source: Source) -> int | None:
+        full = self._limits.per_rse_of(candidate) <= self._running.into[candidate.rse]
+        if self._places <= 0 or full or not _has_room(source, candidate.rse, self._running, self._limits):
+            return None
+        self._places -= 1
+        self._running.add(source.rse, candidate.rse)
+        self._open.setdefault((source.rse, candidate.rse), []).append([candidate])
+        return candidate.id
+
+    def _shared_slot(self, candidate: Candidate, source: Source) -> int | None:
+        if candidate.expected.bytes > SMALL_BYTES:
+            return None
+        fitting = [slot for slot in self._open.get((source.rse, candidate.rse), ()) if _fits(slot, candidate)]
+        if not fitting:
+            return None
+        emptiest = min(fitting, key=len)
+        emptiest.append(candidate)
+        return emptiest[0].id
+
+
+def _fits(slot: Sequence[Candidate], candidate: Candidate) -> bool:
+    size = sum(other.expected.bytes for other in slot) + candidate.expected.bytes
+    return len(slot) < SLOT_FILES and size <= SLOT_BYTES
 
 
 def _has_room(source: Source, destination: str, running: Running, limits: Limits) -> bool:
@@ -153,12 +197,15 @@ def _has_room(source: Source, destination: str, running: Running, limits: Limits
 # Statements ----------------------------------------------------------------------------------------------------------
 
 _TAKE_TURN = text("SELECT pg_advisory_xact_lock(:lock)")
-_RUNNING = text("SELECT source_rse, rse, count(*) AS n FROM ddm.request WHERE state = 'RUNNING' GROUP BY 1, 2")
+_RUNNING = text("""
+    SELECT source_rse, rse, count(DISTINCT slot) AS n FROM ddm.request WHERE state = 'RUNNING' GROUP BY 1, 2
+""")
 _CANDIDATES = text("""
     SELECT q.id, q.file_id, q.rse, e.root, q.lease, f.scope, f.name, f.bytes, f.adler32, q.source_only,
            q.failed_sources, e.max_incoming
       FROM ddm.rse e
-      LEFT JOIN (SELECT rse, count(*) AS n FROM ddm.request WHERE state = 'RUNNING' GROUP BY rse) busy
+      LEFT JOIN (SELECT rse, count(DISTINCT slot) AS n FROM ddm.request
+                  WHERE state = 'RUNNING' GROUP BY rse) busy
              ON busy.rse = e.name
       CROSS JOIN LATERAL (
           SELECT r.* FROM ddm.request r
@@ -186,8 +233,10 @@ _SOURCES = text("""
 """)
 _START = text("""
     UPDATE ddm.request r SET state = 'RUNNING', lease = r.lease + 1, agent_id = :agent_id, source_rse = w.source,
+           slot = w.slot,
            lease_until = now() + CAST(:lease_seconds AS double precision) * interval '1 second', updated_at = now()
-      FROM unnest(CAST(:ids AS bigint[]), CAST(:sources AS text[])) AS w(id, source)
+      FROM unnest(CAST(:ids AS bigint[]), CAST(:sources AS text[]), CAST(:slots AS bigint[]))
+           AS w(id, source, slot)
      WHERE r.id = w.id
 """)
 _MOVING = text("""
@@ -221,7 +270,7 @@ class Round:
 
 
 def claim(connection: Connection, claimer: Claimer, places: int) -> Round:
-    """Claim up to `places` files in the caller's transaction."""
+    """Claim files for up to `places` slots in the caller's transaction."""
     connection.execute(_TAKE_TURN, {"lock": _CLAIM_LOCK})
     running = Running()
     for row in connection.execute(_RUNNING):
@@ -276,6 +325,7 @@ def _start(connection: Connection, claimer: Claimer, chosen: Sequence[Choice]) -
             "lease_seconds": claimer.lease_seconds,
             "ids": [choice.candidate.id for choice in chosen],
             "sources": [choice.source.rse for choice in chosen],
+            "slots": [choice.slot for choice in chosen],
         },
     )
     started = [choice.candidate for choice in chosen]
@@ -288,6 +338,7 @@ def _claim_of(choice: Choice, faults: ActiveFaults | None) -> Claim:
     candidate, source = choice.candidate, choice.source
     return Claim(
         request_id=candidate.id,
+        slot=choice.slot,
         lease=candidate.lease + 1,
         did=candidate.did,
         expected=candidate.expected,

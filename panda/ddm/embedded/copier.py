@@ -44,6 +44,7 @@ def perform(job: Job, buckets: Buckets, agents: int) -> Outcome | None:
     target = storage.path_on(claim.target_root, claim.did)
     part = storage.part_path(target, claim.request_id, claim.lease)
     try:
+        _go_on(job)
         _refuse(claim)
         if not _is_there(target, claim):
             storage.copy(source, part, claim.expected, _passage(job, buckets, agents))

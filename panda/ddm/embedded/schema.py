@@ -244,6 +244,7 @@ request = Table(
     _when("lease_until", null=True),
     Column("agent_id", BigInteger),
     Column("source_rse", Text),
+    Column("slot", BigInteger),
     Column("failed_sources", JSONB, nullable=False, server_default=text("'{}'")),
     _text("error", ""),
     _when("created_at"),
