@@ -42,8 +42,7 @@ def _tell(task_id: int, told: Telling) -> State[None]:
     end = complete_task(told.lease)
 
     waits_for = blocks.waits_for or sites.waits_for or end.waits_for
-    if end.stage or jobs.jobs or sites.placed:
-        report(task_id, waits_for)
+    report(task_id, waits_for, whole=bool(end.stage or jobs.jobs or sites.placed))
     if end.stage:
         told.waits_for = None
         return Completed(

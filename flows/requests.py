@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from enum import StrEnum
+from typing import Annotated, Any
 
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from panda.domain.work import InputSpec, OutputSpec, Resources, Split, TaskRequest
 from panda.errors import PandaError
@@ -15,6 +16,9 @@ from panda.services import control, submit
 from tasks.world import world
 
 WHO = "Prefect UI"
+
+TaskId = Annotated[int, Field(ge=1)]
+Priority = Annotated[int, Field(ge=0, le=10_000)]
 
 
 class Label(StrEnum):
@@ -35,8 +39,16 @@ class SiteStatus(StrEnum):
     OFFLINE = "offline"
 
 
+def _in_order(schema: dict[str, Any]) -> None:
+    """Number a form's fields: Prefect's database keeps JSON without its order, the UI sorts by `position`."""
+    for position, field in enumerate(schema["properties"].values()):
+        field["position"] = position
+
+
 class Production(BaseModel):
-    """A production to be submitted."""
+    """What is to be made, from what, and how it is cut into jobs."""
+
+    model_config = ConfigDict(json_schema_extra=_in_order)
 
     name: str = Field(title="Task name", description="Unique, e.g. mc23_13p6TeV.601190.evgen.v1", max_length=200)
     transformation: str = Field(title="Transformation", description="A program of the release, e.g. evgen")
@@ -49,7 +61,6 @@ class Production(BaseModel):
     output_file: str = Field(
         default="out._${SN}.root", title="Output file name", description="With ${SN}, the job's serial number"
     )
-    log_dataset: str = Field(default="", title="Log dataset", description="Empty: the output dataset's name + .log")
     input_dataset: str = Field(default="", title="Input dataset", description="Empty for a task without input")
     jobs: int = Field(default=10, ge=1, le=1_000_000, title="Number of jobs", description="Used without input")
     events_per_job: int = Field(default=0, ge=0, title="Events per job", description="0: not split by events")
@@ -62,6 +73,7 @@ class Production(BaseModel):
     cores: int = Field(default=1, ge=1, le=256, title="Cores per job", description="Threads of the payload")
     wall_s: int = Field(default=0, ge=0, title="Wall time per job (s)", description="0: unknown")
     max_attempts: int = Field(default=3, ge=1, le=50, title="Attempts", description="Most failures of one input")
+    log_dataset: str = Field(default="", title="Log dataset", description="Empty: the output dataset's name + .log")
 
 
 def request_of(form: Production) -> TaskRequest:
@@ -96,7 +108,11 @@ def request_of(form: Production) -> TaskRequest:
 
 @flow(name="submit production", flow_run_name="submit-{production.name}")
 def submit_production(production: Production) -> State[None]:
-    """Store a production task; its story begins within a second, its page and artifacts show where it stands."""
+    """Store a production task; its story begins within a second, its page and artifacts show where it stands.
+
+    Args:
+        production: The production task.
+    """
     try:
         task_id = submit.submit_task(world(), request_of(production), WHO)
     except PandaError as error:
@@ -111,32 +127,54 @@ def submit_production(production: Production) -> State[None]:
 
 
 @flow(name="abort task", flow_run_name="abort-{task_id}")
-def abort_task(task_id: int, reason: str = "aborted in the Prefect UI") -> State[None]:
-    """Stop a production task: waiting jobs are cancelled, running ones hear it with their next heartbeat."""
+def abort_task(task_id: TaskId, reason: str = "aborted in the Prefect UI") -> State[None]:
+    """Stop a production task: waiting jobs are cancelled, running ones hear it with their next heartbeat.
+
+    Args:
+        task_id: The production task's number, as in `panda tasks`.
+        reason: Why, for everybody to read.
+    """
     return _ordered(lambda: control.abort_task(world(), task_id, WHO, reason), f"task {task_id} is being aborted")
 
 
 @flow(name="pause task", flow_run_name="pause-{task_id}")
-def pause_task(task_id: int) -> State[None]:
-    """Hand out no further job of a task; running ones go on."""
+def pause_task(task_id: TaskId) -> State[None]:
+    """Hand out no further job of a task; running ones go on.
+
+    Args:
+        task_id: The production task's number, as in `panda tasks`.
+    """
     return _ordered(lambda: control.pause_task(world(), task_id, WHO), f"task {task_id} is held")
 
 
 @flow(name="resume task", flow_run_name="resume-{task_id}")
-def resume_task(task_id: int) -> State[None]:
-    """Let a held task go on."""
+def resume_task(task_id: TaskId) -> State[None]:
+    """Let a held task go on.
+
+    Args:
+        task_id: The production task's number, as in `panda tasks`.
+    """
     return _ordered(lambda: control.resume_task(world(), task_id, WHO), f"task {task_id} goes on")
 
 
 @flow(name="retry task", flow_run_name="retry-{task_id}")
-def retry_task(task_id: int) -> State[None]:
-    """Try the failed jobs of a task again; after its end the outputs go to a continuation dataset."""
+def retry_task(task_id: TaskId) -> State[None]:
+    """Try the failed jobs of a task again; after its end the outputs go to a continuation dataset.
+
+    Args:
+        task_id: The production task's number, as in `panda tasks`.
+    """
     return _ordered(lambda: control.retry_task(world(), task_id, WHO), f"failed jobs of task {task_id} are tried again")
 
 
 @flow(name="change priority", flow_run_name="priority-{task_id}")
-def change_priority(task_id: int, priority: int) -> State[None]:
-    """Change a task's priority, for waiting jobs too (0 to 10000)."""
+def change_priority(task_id: TaskId, priority: Priority) -> State[None]:
+    """Change a task's priority, for waiting jobs too (0 to 10000).
+
+    Args:
+        task_id: The production task's number, as in `panda tasks`.
+        priority: From 0 to 10000; the higher, the sooner. From 950 on the jobs go to the cloud's T1.
+    """
     return _ordered(
         lambda: control.set_priority(world(), task_id, priority, WHO), f"task {task_id} has priority {priority}"
     )
@@ -144,7 +182,13 @@ def change_priority(task_id: int, priority: int) -> State[None]:
 
 @flow(name="site status", flow_run_name="{site}-{status}")
 def site_status(site: str, status: SiteStatus, comment: str = "") -> State[None]:
-    """Set a site online, brokeroff (no new work), test or offline (waiting work goes elsewhere)."""
+    """Set a site online, brokeroff (no new work), test or offline (waiting work goes elsewhere).
+
+    Args:
+        site: The site's name, as in `panda sites`.
+        status: brokeroff: nothing new comes; test: only test jobs; offline: waiting jobs go elsewhere.
+        comment: Why, for everybody to read.
+    """
     return _ordered(
         lambda: control.set_site_status(world(), site, status.value, WHO, comment), f"{site} is {status.value}"
     )

@@ -10,8 +10,8 @@ from tasks.world import world
 
 
 @task(name="report", timeout_seconds=120, cache_policy=NO_CACHE)
-def report(task_id: int, waits_for: str | None) -> None:
-    """Write the artifacts of a task: progress, jobs by site and state, the last brokerage decision."""
+def report(task_id: int, waits_for: str | None, *, whole: bool = True) -> None:
+    """Write the artifacts of a task: its progress and, if `whole`, its jobs by state and the page that says why."""
     try:
         told = narrate.narrate(world(), task_id)
     except PandaError as error:
@@ -20,8 +20,10 @@ def report(task_id: int, waits_for: str | None) -> None:
     create_progress_artifact(
         progress=told.percent, key=f"task-{task_id}-progress", description=f"{told.name}: {told.words}"
     )
+    if not whole:
+        return
     if told.table:
-        create_table_artifact(table=told.table, key=f"task-{task_id}-jobs", description="Jobs by site and state")
+        create_table_artifact(table=told.table, key=f"task-{task_id}-jobs", description=f"Jobs of {told.name} by state")
     create_markdown_artifact(
         markdown=told.markdown(waits_for),
         key=f"task-{task_id}",

@@ -6,6 +6,9 @@ from panda.domain.states import FINAL_TASK
 from panda.services import explain, read
 from panda.services.context import Context
 
+OUTDATED = ("It waits for:", "A story works on it")
+"""What `why` says of a task between its stories; a story that runs knows better what its task waits for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Narration:
@@ -38,7 +41,7 @@ def narrate(ctx: Context, task_id: int) -> Narration:
         percent=min(100.0, done),
         words=f"{task.stage.value} in cloud {task.cloud or '(none yet)'}: {tally}",
         table=table,
-        lines=why.lines,
+        lines=tuple(line for line in why.lines if not line.startswith(OUTDATED)),
         chain=_chain(ctx, task),
     )
 
