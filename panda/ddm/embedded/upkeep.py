@@ -33,15 +33,18 @@ _EXPIRED_DATASETS = text("""
 def expire(engine: Engine) -> int:
     """End transfers and erase datasets whose lifetime is over."""
 
-    def work(connection: Connection) -> int:
+    def end_transfers(connection: Connection) -> int:
         ids = connection.execute(_EXPIRED_TRANSFERS).scalars().all()
         cancelling.end(connection, ids, "EXPIRED")
+        return len(ids)
+
+    def erase_datasets(connection: Connection) -> int:
         dids = [Did(row.scope, row.name) for row in connection.execute(_EXPIRED_DATASETS)]
         if dids:
             datasets.erase_chunk(connection, dids)
-        return len(ids) + len(dids)
+        return len(dids)
 
-    return run(engine, work)
+    return run(engine, end_transfers) + run(engine, erase_datasets)
 
 
 _CLEAR = text("""
