@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import requests
 import typer
 from rich.console import Console, Group
 from rich.live import Live
@@ -20,6 +19,7 @@ from rich.table import Table
 from sqlalchemy import Engine
 
 from panda import wiring
+from panda.cli.orders import order_run
 from panda.cli.parts import ROOT
 from panda.cli.processes import Event, State, Supervisor
 from panda.cli.submit import read_campaign
@@ -126,16 +126,8 @@ class _Demo:
         return made
 
     def _trigger_bamboo(self) -> None:
-        """Order one run of Bamboo's deployment now instead of at the next ten minutes."""
-        api = self.ctx.settings.prefect_api_url
-        try:
-            found = requests.get(f"{api}/deployments/name/bamboo/bamboo", timeout=30)
-            found.raise_for_status()
-            order = {"state": {"type": "SCHEDULED", "name": "Scheduled"}}
-            url = f"{api}/deployments/{found.json()['id']}/create_flow_run"
-            requests.post(url, json=order, timeout=30).raise_for_status()
-        except requests.RequestException as error:
-            raise Unavailable(f"Bamboo could not be called: {error}", f"See {self.ctx.settings.logs}.") from error
+        """Have Bamboo run now instead of at the next ten minutes."""
+        order_run(self.ctx.settings.prefect_api_url, "bamboo/bamboo")
 
     # --- while it runs ----------------------------------------------------------------------------------------------
     def _wait_for_tasks(self, taskids: dict[str, int]) -> list[int]:
