@@ -202,11 +202,11 @@ def _abort_chunk(connection: Connection, order: RowMapping) -> int:
     jobs = actions.jobs_to_cancel(connection, order["task_id"], CHUNK)
     ended = ends.end_jobs(connection, jobs, JobStatus.CANCELLED, why="taskbuffer 103: aborted", who=order["who"])
     held = actions.jobs_to_tell(connection, order["task_id"], CHUNK)
-    handover.set_command(connection, held, KILL, order["who"])
+    told = handover.set_command(connection, held, KILL, order["who"])
     if len(jobs) < CHUNK:
         blocks.cancel_unused(connection, order["task_id"])
         _end_if_nothing_lives(connection, order["task_id"])
-    return len(ended)
+    return len(ended) + told
 
 
 def _end_if_nothing_lives(connection: Connection, task_id: int) -> None:
@@ -241,9 +241,8 @@ def _priority_chunk(connection: Connection, order: RowMapping) -> int:
 
 def _site_off_chunk(connection: Connection, order: RowMapping) -> int:
     bunches = actions.bunches_at_site(connection, order["site_id"], 100)
-    tasks = placement.rebroker(connection, bunches, why="the site is offline", who=order["who"])
-    work.wake(connection, actions.tasks_of(connection, bunches))
-    return len(tasks)
+    work.wake(connection, actions.tasks_of(connection, bunches))  # first: tasks are locked before bunches
+    return len(placement.rebroker(connection, bunches, why="the site is offline", who=order["who"]))
 
 
 def _site_on_chunk(connection: Connection, _order: RowMapping) -> int:

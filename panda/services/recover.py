@@ -149,8 +149,8 @@ def _rebroker(ctx: Context, state: str, seconds: int) -> int:
         bunches = watching.lasting_bunches(connection, state, seconds, CHUNK)
         if not bunches:
             return 0
+        work.wake(connection, watching.tasks_of_bunches(connection, bunches))  # first: tasks are locked before bunches
         done = placement.rebroker(connection, bunches, why=f"{state} for more than {seconds} s", who=WHO)
-        work.wake(connection, watching.tasks_of_bunches(connection, done))
     return len(done)
 
 

@@ -11,6 +11,8 @@ from uuid import UUID
 from sqlalchemy import Connection, RowMapping, text
 
 READY_CHANNEL = "panda_ready"
+EMPTY = -(2**31)
+"""The bound of a class without jobs; every priority lies above it, those below zero too."""
 
 _LOCK = text("""
     SELECT id FROM bunch WHERE id = ANY(:bunches) AND state = 'assigned' AND staged ORDER BY id FOR UPDATE
@@ -127,7 +129,7 @@ _CLASSES_OF_SITE = text("""
     SELECT c.id, c.site_id, c.max_priority, c.gen, n.label, n.share, n.vo, n.owner, n.working_group,
            n.processing_type, n.architecture, n.release, n.memory_mb, n.disk_mb, n.cores, n.work_hs23_s, n.wall_s
     FROM requirement_class c JOIN needs n ON n.id = c.needs_id
-    WHERE c.site_id = :site AND c.max_priority >= 0
+    WHERE c.site_id = :site AND c.max_priority > :empty
 """)
 
 _POP = text("""
@@ -156,7 +158,7 @@ _POP = text("""
 
 _LOWER = text("""
     UPDATE requirement_class c SET max_priority = COALESCE(
-        (SELECT priority FROM ready r WHERE r.class_id = c.id ORDER BY priority DESC LIMIT 1), -1)
+        (SELECT priority FROM ready r WHERE r.class_id = c.id ORDER BY priority DESC LIMIT 1), :empty)
     WHERE c.id IN (SELECT id FROM requirement_class WHERE id = :class AND gen = :gen FOR UPDATE SKIP LOCKED)
 """)
 
@@ -174,7 +176,7 @@ class Holder:
 
 def classes_of_site(connection: Connection, site_id: int) -> list[RowMapping]:
     """Which requirement classes of a site may have jobs, and what do they ask for?"""
-    return list(connection.execute(_CLASSES_OF_SITE, {"site": site_id}).mappings())
+    return list(connection.execute(_CLASSES_OF_SITE, {"site": site_id, "empty": EMPTY}).mappings())
 
 
 def pop(connection: Connection, class_id: int, gen: int, site_id: int, n: int, holder: Holder) -> list[int]:
@@ -197,7 +199,7 @@ def pop(connection: Connection, class_id: int, gen: int, site_id: int, n: int, h
         row = connection.execute(_POP, values | {"n": n - len(jobs)}).one()
         jobs.extend(row.jobs)
         if not row.seen:
-            connection.execute(_LOWER, {"class": class_id, "gen": gen})
+            connection.execute(_LOWER, {"class": class_id, "gen": gen, "empty": EMPTY})
             break
     return jobs
 
