@@ -8,6 +8,7 @@ from prefect import flow, tags
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
+from panda.domain.states import TaskStage
 from panda.services import read
 from tasks.leases import Telling, telling
 from tasks.report import report
@@ -45,9 +46,8 @@ def _tell(task_id: int, told: Telling) -> State[None]:
     report(task_id, waits_for, whole=bool(end.stage or jobs.jobs or sites.placed))
     if end.stage:
         told.waits_for = None
-        return Completed(
-            name=end.stage.value.capitalize(), message=f"the task is {end.stage.value}, datasets are closed"
-        )
+        kind = Failed if end.stage is TaskStage.FAILED else Completed
+        return kind(name=end.stage.value.capitalize(), message=f"the task is {end.stage.value}, datasets are closed")
     return _awaits(told, waits_for or "AwaitingJobs: pilots are at work")
 
 

@@ -25,7 +25,7 @@ class Narration:
         """Write the page of the task: chain, what it waits for, and why."""
         waits = f"\n**Waits for** {waits_for}\n" if waits_for else ""
         bullets = "\n".join(f"- {line}" for line in self.lines)
-        return f"# {self.name}\n\n{self.words}\n{waits}\n```mermaid\n{self.chain}\n```\n\n{bullets}\n"
+        return f"**{self.name}**\n\n{self.words}\n{waits}\n```mermaid\n{self.chain}\n```\n\n{bullets}\n"
 
 
 def narrate(ctx: Context, task_id: int) -> Narration:
@@ -48,7 +48,7 @@ def narrate(ctx: Context, task_id: int) -> Narration:
 
 def _chain(ctx: Context, task: read.TaskView) -> str:
     """Draw the task, its parents and what they made as a Mermaid graph."""
-    lines = ["graph LR"]
+    lines = ["graph TD"]
     current: read.TaskView | None = task
     while current is not None and len(lines) < 20:  # noqa: PLR2004 - a longer chain is not drawn
         lines.append(f'  t{current.id}["{current.name}<br/>{current.stage.value}"]')
