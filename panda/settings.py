@@ -135,6 +135,9 @@ class WatcherSettings(Group):
     )
     assigned_s: int = Field(default=43_200, ge=1, description="A bunch whose transfers do not end is brokered again.")
     activated_s: int = Field(default=172_800, ge=1, description="A bunch whose jobs no pilot takes is brokered again.")
+    queued_s: int = Field(
+        default=604_800, ge=1, description="A job that no pilot got since it was made is given up, unless it is held."
+    )
     user_lifetime_s: int = Field(
         default=604_800, ge=1, description="A user's job that is not final by then is given up."
     )

@@ -9,13 +9,16 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from panda.ddm.port import DdmError
 from panda.domain.dispatch import ErrorPair
-from panda.domain.states import JobStatus, TaskStage
+from panda.domain.states import JobStatus
+from panda.services import story
+from panda.services.complete import close_empty_datasets, end_without_jobs
 from panda.services.context import Context
 from panda.services.dispatch import KILL
 from panda.services.ending import fail_jobs, replace_jobs
 from panda.settings import WatcherSettings
-from panda.store import closing, ends, placement, watching, work
+from panda.store import ends, placement, watching, work
 
 CHUNK = 500
 API = "api"
@@ -124,8 +127,12 @@ def _end_old(ctx: Context) -> int:
     with ctx.engine.begin() as connection:
         jobs = watching.old_jobs(connection, limits.user_lifetime_s, limits.lifetime_s, CHUNK)
         pair = ErrorPair("taskbuffer", 102, "expired: its task was submitted too long ago")
-        ended = fail_jobs(ctx, connection, jobs, [pair, NEVER], why=pair.text, who=WHO, charged=False)
-    return len(ended.jobs)
+        old = fail_jobs(ctx, connection, jobs, [pair, NEVER], why=pair.text, who=WHO, charged=False)
+    with ctx.engine.begin() as connection:
+        jobs = watching.queued_jobs(connection, limits.queued_s, CHUNK)
+        pair = ErrorPair("taskbuffer", 102, f"expired: no pilot took it within {limits.queued_s} s")
+        queued = fail_jobs(ctx, connection, jobs, [pair, NEVER], why=pair.text, who=WHO, charged=False)
+    return len(old.jobs) + len(queued.jobs)
 
 
 def _end_never_begun(ctx: Context) -> int:
@@ -133,12 +140,25 @@ def _end_never_begun(ctx: Context) -> int:
     limits = ctx.settings.watcher
     with ctx.engine.begin() as connection:
         tasks = watching.tasks_never_begun(connection, limits.user_lifetime_s, limits.lifetime_s, CHUNK)
-        for task_id, waits_for in tasks:
-            words = f"expired: no job was ever made; it waited for {waits_for or 'its turn'}"
-            work.set_stage(connection, task_id, TaskStage.FAILED, error=words)
-            closing.close_datasets(connection, task_id)
+    return sum(_end_never_begun_one(ctx, task_id, waits_for or "its turn") for task_id, waits_for in tasks)
+
+
+def _end_never_begun_one(ctx: Context, task_id: int, waits_for: str) -> bool:
+    """End one task as its story would: under its lease, its datasets closed, its children told."""
+    lease = story.claim(ctx, task_id)
+    if lease is None:
+        return False
+    words = f"expired: no job was ever made; it waited for {waits_for}"
+    try:
+        close_empty_datasets(ctx, task_id)
+        with story.fenced(ctx, lease) as connection:
+            end_without_jobs(connection, task_id, words)
             work.add_incident(connection, "error", WHO, f"task:{task_id}", words)
-    return len(tasks)
+    except DdmError:
+        return False  # the next round tries again
+    finally:
+        story.release(ctx, lease, words)
+    return True
 
 
 NEVER = ErrorPair("brokerage", 100, "not tried again")

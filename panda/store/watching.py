@@ -66,6 +66,18 @@ def old_jobs(connection: Connection, users_s: int, all_s: int, limit: int) -> li
     return list(connection.execute(query, {"users": users_s, "all_": all_s, "limit": limit}).scalars())
 
 
+def queued_jobs(connection: Connection, limit_s: int, limit: int) -> list[int]:
+    """Which jobs have waited for a pilot for so long since they were made? Those of held tasks do not count."""
+    query = text("""
+        SELECT j.id FROM bunch b JOIN production_task t ON t.id = b.task_id AND t.hold IS NULL
+        JOIN job j ON j.bunch_id = b.id AND j.status IS NULL
+        WHERE b.open AND (SELECT min(e.at) FROM job_event e WHERE e.bunch_id = b.id)
+                         < now() - make_interval(secs => :s)
+        ORDER BY j.id LIMIT :limit
+    """)
+    return list(connection.execute(query, {"s": limit_s, "limit": limit}).scalars())
+
+
 def note_up(connection: Connection, name: str, gap_s: int) -> float:
     """Note that a service works; returns for how many seconds (since its last outage longer than `gap_s`)."""
     row: RowMapping = (

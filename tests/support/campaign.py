@@ -7,6 +7,7 @@ import uuid
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,12 @@ class Campaign:
 
     # --- pilots -----------------------------------------------------------------------------------------------------
     def ask(self, queue: str, n: int = 1, **facts: Any) -> tuple[HandedJob, ...]:
-        """Ask for jobs as a pilot does."""
-        return dispatch.acquire(self.ctx, PilotAsk(queue=queue, node=NODE, label="managed", n_jobs=n, **facts))
+        """Ask for production jobs as a pilot does."""
+        return self.ask_as(queue, "managed", n, **facts)
+
+    def ask_as(self, queue: str, label: str, n: int = 1, **facts: Any) -> tuple[HandedJob, ...]:
+        """Ask for jobs of a label."""
+        return dispatch.acquire(self.ctx, PilotAsk(queue=queue, node=NODE, label=label, n_jobs=n, **facts))
 
     def path(self, rse: str, scope: str, lfn: str) -> Path:
         """Where a file lies at an RSE."""
@@ -132,11 +137,11 @@ class Campaign:
         engine = self.ctx.engine
         moved = 0
         while moved < most:
-            claimed = run(engine, _claim)
+            claimed = run(engine, partial(_claim, places=min(50, most - moved)))
             for claim in claimed.claims:
                 outcome = copier.perform(copier.Job(claim), Buckets(), 1)
                 if outcome is not None:
-                    run(engine, lambda c, o=outcome: outcomes.record(c, [o], QUICK, "test"))  # type: ignore[misc]  # a default argument
+                    run(engine, partial(_record, outcome=outcome))
                 moved += 1
             if not (claimed.claims or claimed.present or claimed.sourceless):
                 return moved
@@ -238,13 +243,17 @@ class Campaign:
         return {row["state"]: row["n"] for row in rows}
 
 
-def _claim(connection: Connection) -> claims.Round:
+def _claim(connection: Connection, places: int) -> claims.Round:
     limits = Limits(everywhere=100, per_link=100, per_rse=100)
-    claimed = claims.claim(connection, Claimer(AGENT, 60.0, limits), 50)
+    claimed = claims.claim(connection, Claimer(AGENT, 60.0, limits), places)
     happenings = outcomes.settle_present(connection, claimed.present)
     happenings += outcomes.fail_sourceless(connection, claimed.sourceless, QUICK)
     events.write(connection, happenings)
     return claimed
+
+
+def _record(connection: Connection, outcome: copier.Outcome) -> None:
+    outcomes.record(connection, [outcome], QUICK, "test")
 
 
 def transfers_of(campaign: Campaign, kind: str) -> Sequence[RowMapping]:
