@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from panda.ddm.port import DdmEvent, EventKind
 from panda.services.context import Context
 from panda.services.stage import look_at_transfers, request_planned
+from panda.services.unneeded import tidy_blocks
 from panda.store import blocks, collection, queue
 
 FEED = "ddm"
@@ -51,11 +52,12 @@ def poll_feed(ctx: Context, limit: int = 1000) -> int:
 
 
 def sweep(ctx: Context, limit: int = 1000) -> int:
-    """Repeat what lost messages would have done: ask for planned blocks, look at open transfers, fill `ready`."""
+    """Repeat what lost messages would have done: planned blocks, open and unneeded transfers, `ready`."""
     request_planned(ctx, limit=limit)
     with ctx.engine.begin() as connection:
         transfers = blocks.open_transfers(connection, limit)
     activated = len(look_at_transfers(ctx, transfers))
+    tidy_blocks(ctx, limit)
     with ctx.engine.begin() as connection:
         waiting = blocks.assigned_bunches(connection, limit)
         activated += len(queue.activate(connection, waiting, why="found complete by the sweep", who="sweep"))

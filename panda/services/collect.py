@@ -21,7 +21,7 @@ from panda.domain.verdict import DDM_ADDER, ExpectedOutput, FoundOutput, Verdict
 from panda.services.context import Context
 from panda.services.dispatch import KILLED, job_numbers
 from panda.services.ending import fail_jobs
-from panda.services.stage import SCOPE
+from panda.services.unneeded import SCOPE
 from panda.store import blocks, collection, ends, handover, inputs, work
 from panda.store.collection import OutputRow
 

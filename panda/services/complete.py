@@ -14,8 +14,8 @@ from panda.domain.states import FINAL_JOB, FINAL_TASK, JobStatus, TaskStage
 from panda.services.assign import make_output_datasets
 from panda.services.collect import attach
 from panda.services.context import Context
-from panda.services.stage import SCOPE
 from panda.services.story import fenced
+from panda.services.unneeded import SCOPE
 from panda.store import blocks, closing, counters, work
 
 

@@ -14,7 +14,7 @@ from panda.errors import Conflict, NotFound, Refused
 from panda.services.assign import make_output_datasets
 from panda.services.context import Context
 from panda.services.dispatch import KILL
-from panda.store import actions, blocks, closing, counters, ends, handover, placement, queue, work
+from panda.store import actions, closing, counters, ends, handover, placement, queue, unneeded, work
 
 CHUNK = 1000
 STATUSES = ("online", "brokeroff", "test", "offline")
@@ -204,7 +204,7 @@ def _abort_chunk(connection: Connection, order: RowMapping) -> int:
     held = actions.jobs_to_tell(connection, order["task_id"], CHUNK)
     told = handover.set_command(connection, held, KILL, order["who"])
     if len(jobs) < CHUNK:
-        blocks.cancel_unused(connection, order["task_id"])
+        unneeded.cancel_unused(connection, CHUNK, order["task_id"])
         _end_if_nothing_lives(connection, order["task_id"])
     return len(ended) + told
 

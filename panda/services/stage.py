@@ -15,13 +15,13 @@ from panda.ddm.port import DatasetSpec, DdmError, Did, ReplicaState, TransferReq
 from panda.domain.lease import Lease
 from panda.services.context import Context
 from panda.services.story import fenced
+from panda.services.unneeded import SCOPE, give_up
 from panda.store import blocks, inputs, queue, work
 from panda.store.blocks import BlockFile
 
 CHUNK = 200
-SCOPE = "panda"
 LIFETIME = timedelta(days=7)
-_STUCK = frozenset({TransferState.STUCK, TransferState.CANCELLED, TransferState.EXPIRED})
+_ENDED = frozenset({TransferState.CANCELLED, TransferState.EXPIRED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,13 +149,14 @@ def look_at_transfers(ctx: Context, transfers: Sequence[str]) -> list[int]:
         return []
     states = ctx.ddm.status(transfers)
     complete = [one.id for one in states.values() if one.state is TransferState.OK]
-    stuck = {one.id: one.error or one.state.value for one in states.values() if one.state in _STUCK}
-    gone = [one for one in transfers if one not in states]
+    stuck = {one.id: one.error for one in states.values() if one.state is TransferState.STUCK}
+    ended = {one.id: f"the DDM's transfer is {one.state.value}" for one in states.values() if one.state in _ENDED}
+    ended |= dict.fromkeys(set(transfers) - states.keys(), "the DDM does not know this transfer any more")
     with ctx.engine.begin() as connection:
         for transfer, error in stuck.items():
             blocks.mark(connection, [], [transfer], error)
-        blocks.mark(connection, [], gone, "the DDM does not know this transfer any more")
         blocks.mark(connection, complete, [])
+    give_up(ctx, ended)
     with ctx.engine.begin() as connection:
         waiting = blocks.bunches_of_transfers(connection, complete)
         return queue.activate(connection, waiting, why="all blocks arrived", who="ddm")

@@ -127,11 +127,12 @@ def files_of_block(connection: Connection, block_id: int) -> list[RowMapping]:
 
 
 def set_requested(connection: Connection, block_id: int, transfer_id: str) -> None:
-    """Note that the DDM took a block over."""
+    """Note that the DDM took a block over; one that was cancelled meanwhile keeps the transfer that has to end."""
     connection.execute(
         text("""
-            UPDATE block SET state = 'requested', since = now(), transfer_id = :transfer, error = NULL
-            WHERE id = :block AND state = 'planned'
+            UPDATE block SET state = CASE state WHEN 'planned' THEN 'requested' ELSE state END, since = now(),
+                   transfer_id = :transfer, error = NULL
+            WHERE id = :block AND state IN ('planned', 'cancelled')
         """),
         {"block": block_id, "transfer": transfer_id},
     )
@@ -218,33 +219,6 @@ def blocks_of_task(connection: Connection, task_id: int) -> list[RowMapping]:
     """Read all blocks of a task."""
     return list(
         connection.execute(text("SELECT * FROM block WHERE task_id = :t ORDER BY id"), {"t": task_id}).mappings()
-    )
-
-
-def cancel_unused(connection: Connection, task_id: int) -> list[RowMapping]:
-    """Cancel the dispatch blocks of a task that no live bunch of any task waits for; returns them.
-
-    The locks come first, so that a bunch that has just begun to wait for one of them is seen.
-    """
-    connection.execute(
-        text("""
-            SELECT id FROM block WHERE task_id = :task AND kind = 'dis' AND state IN ('planned', 'requested', 'stuck')
-            ORDER BY id FOR UPDATE
-        """),
-        {"task": task_id},
-    )
-    return list(
-        connection.execute(
-            text("""
-                UPDATE block k SET state = 'cancelled', since = now()
-                WHERE k.task_id = :task AND k.kind = 'dis' AND k.state IN ('planned', 'requested', 'stuck')
-                  AND NOT EXISTS (
-                    SELECT 1 FROM bunch_block bb JOIN bunch b ON b.id = bb.bunch_id AND b.generation = bb.generation
-                    WHERE bb.block_id = k.id AND b.open)
-                RETURNING k.id, k.name, k.transfer_id
-            """),
-            {"task": task_id},
-        ).mappings()
     )
 
 
