@@ -1,0 +1,1 @@
+"""Tests of the flows with a real Prefect server."""
