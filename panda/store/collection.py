@@ -212,7 +212,8 @@ _TO_ATTACH = text("""
     SELECT o.job_id, o.place, o.scope, o.lfn, o.guid, o.bytes, o.adler32, o.events,
            d.name AS dataset, d.scope AS dataset_scope
     FROM job_output o JOIN job j ON j.id = o.job_id JOIN dataset d ON d.id = o.dataset_id
-    WHERE o.state = 'ready' AND j.status = ANY(CAST('{finished,failed,cancelled,closed}' AS job_status[]))
+    WHERE o.state = 'ready' AND d.state = 'open'
+      AND j.status = ANY(CAST('{finished,failed,cancelled,closed}' AS job_status[]))
       AND (CAST(:task AS bigint) IS NULL OR j.task_id = :task)
     ORDER BY o.dataset_id, j.ordinal, o.place LIMIT :limit
 """)

@@ -163,20 +163,19 @@ _RETRY = text("""
         ) u
         LEFT JOIN task_file f ON f.task_id = p.task_id AND f.stream = u.stream AND f.ordinal = u.ordinal
         GROUP BY p.id
-    ), chosen AS (
+    ), counted AS (
         SELECT p.*, (l.n_left < l.n OR COALESCE(p.explicit_input, false)) AS explicit_now,
-               dense_rank() OVER (ORDER BY p.task_id) * 1000000
-               + (row_number() OVER (PARTITION BY p.task_id ORDER BY p.ordinal) - 1) / :bunch_size AS batch
+               (row_number() OVER (PARTITION BY p.task_id ORDER BY p.ordinal) - 1) / :bunch_size AS batch
         FROM parent p JOIN range_left l ON l.id = p.id WHERE l.n_left > 0
+    ), chosen AS (
+        SELECT *, min(ordinal) OVER (PARTITION BY task_id, batch) AS first_ordinal FROM counted
     ), new_bunch AS (
         INSERT INTO bunch (task_id, first_ordinal, n_jobs)
-        SELECT task_id, min(ordinal), count(*) FROM chosen GROUP BY task_id, batch
+        SELECT task_id, first_ordinal, count(*) FROM chosen GROUP BY task_id, first_ordinal
         RETURNING id, task_id, first_ordinal, n_jobs
     ), placed AS (
-        SELECT c.*, (
-            SELECT b.id FROM new_bunch b WHERE b.task_id = c.task_id AND b.first_ordinal = (
-                SELECT min(x.ordinal) FROM chosen x WHERE x.task_id = c.task_id AND x.batch = c.batch)) AS new_bunch_id
-        FROM chosen c
+        SELECT c.*, b.id AS new_bunch_id
+        FROM chosen c JOIN new_bunch b ON b.task_id = c.task_id AND b.first_ordinal = c.first_ordinal
     ), born AS (
         INSERT INTO job (task_id, bunch_id, parent_id, ordinal, attempt, input_first, input_count, first_event,
                          n_events, needs_id, priority_offset, parameters, explicit_input)

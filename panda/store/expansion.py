@@ -22,7 +22,7 @@ _COMMON = """
     ), j AS (
         INSERT INTO job (task_id, bunch_id, ordinal, input_first, input_count, first_event, n_events, needs_id)
         SELECT :task, b.id, p.ordinal, p.input_first, p.input_count, p.first_event, p.n_events, :needs
-        FROM plan p JOIN b ON p.ordinal >= b.first_ordinal AND p.ordinal < b.first_ordinal + b.n_jobs
+        FROM plan p JOIN b ON (p.ordinal - :start) / :bunch_size = (b.first_ordinal - :start) / :bunch_size
         ORDER BY p.ordinal
         RETURNING ordinal, input_first, input_count
     )

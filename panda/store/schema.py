@@ -408,7 +408,7 @@ pilot_request = Table(
     metadata,
     Column("id", Uuid, primary_key=True),
     Column("jobs", ARRAY(BigInteger), nullable=False),
-    Column("at", When, nullable=False, server_default=NOW),
+    Column("at", When, nullable=False, server_default=NOW, index=True),
 )
 
 job_report = Table(
@@ -455,6 +455,7 @@ job_output = Table(
     Column("rse", Text),
     Column("state", Text, nullable=False),
     Index("ix_job_output_dataset_id", "dataset_id", "job_id"),
+    Index("ix_job_output_ready", "dataset_id", "job_id", postgresql_where=text("state = 'ready'")),
 )
 
 # --- transfers ------------------------------------------------------------------------------------------------------
@@ -478,6 +479,7 @@ block = Table(
     Column("error", Text),
     CheckConstraint("kind IN ('dis', 'sub')", name="kind"),
     Index("ix_block_open", "state", "since", postgresql_where=text("state IN ('planned', 'requested', 'stuck')")),
+    Index("ix_block_cancelled", "id", postgresql_where=text("state = 'cancelled'")),
 )
 
 block_file = Table(
@@ -518,6 +520,7 @@ job_event = Table(
     Index("ix_job_event_job_id", "job_id", postgresql_where=text("job_id IS NOT NULL")),
     Index("ix_job_event_bunch_id", "bunch_id", postgresql_where=text("bunch_id IS NOT NULL")),
     Index("ix_job_event_task_id", "task_id", "id"),
+    Index("ix_job_event_sent", "at", postgresql_where=text("to_state = 'sent'")),
 )
 
 job_count = Table(

@@ -1,0 +1,81 @@
+"""Statements of the loops and of large orders do not slow down with history or with the square of their rows."""
+
+import pytest
+from sqlalchemy import Connection, Engine, text
+
+from panda.domain.states import BunchState, JobStatus
+from panda.services.collect import attach
+from panda.services.context import Context
+from panda.store import collection, ends, expansion, facts, schema
+from panda.store.expansion import Plan
+from tests.support.builders import _insert, a_bunch, a_site, a_task, jobs_of, some_needs
+
+LOOPS = [
+    ("ix_job_output_ready", collection._TO_ATTACH.text, {"limit": 2000, "task": None}),
+    ("ix_job_event_sent", facts._SITES, {"hours": 3, "refill": 120.0}),
+    ("ix_pilot_request_at", "DELETE FROM pilot_request WHERE at < now() - interval '1 day'", {}),
+]
+
+
+@pytest.mark.parametrize(("index", "statement", "values"), LOOPS, ids=[one[0] for one in LOOPS])
+def test_a_loop_finds_its_rows_by_index(
+    rows: Connection, index: str, statement: str, values: dict[str, object]
+) -> None:
+    rows.execute(text("SET enable_seqscan = off"))
+    rows.execute(text("SET enable_bitmapscan = off"))
+    plan = rows.scalars(text(f"EXPLAIN {statement}"), values)
+    assert index in "\n".join(plan)
+
+
+def test_a_retry_of_many_jobs_takes_no_square_of_time(engine: Engine) -> None:
+    with engine.begin() as connection:
+        task = a_task(connection, n_jobs=20_000)
+        bunch = a_bunch(connection, task, n_jobs=20_000)
+        jobs = jobs_of(connection, bunch)
+        connection.execute(text("UPDATE job SET status = 'failed'"))
+    with engine.begin() as connection:
+        connection.execute(text("SET LOCAL statement_timeout = '30s'"))  # a fifth of what the square took
+        born = ends.retry(connection, jobs, why="test", who="test", bunch_size=7)
+        bunches = connection.execute(
+            text("SELECT count(*), sum(n_jobs), max(n_jobs) FROM bunch WHERE id <> :old"), {"old": bunch}
+        ).one()
+        wrong = connection.scalar(
+            text("""
+                SELECT count(*) FROM bunch b WHERE id <> :old AND (n_jobs, first_ordinal) <> (
+                    SELECT count(*), min(ordinal) FROM job WHERE bunch_id = b.id)
+            """),
+            {"old": bunch},
+        )
+    assert len(born) == 20_000
+    assert (tuple(bunches), wrong) == ((2858, 20_000, 7), 0)
+
+
+def test_a_chunk_gives_every_job_its_bunch(engine: Engine) -> None:
+    with engine.begin() as connection:
+        task = a_task(connection, n_jobs=100)
+        needs = some_needs(connection)
+        for start, stop in ((0, 45), (45, 100)):
+            plan = Plan(task, needs, 1, 20, start, 0)
+            expansion.expand_without_input(connection, plan, stop=stop, events=None, total_events=None)
+        found = connection.execute(
+            text("""
+                SELECT b.first_ordinal, b.n_jobs, count(*), min(j.ordinal), max(j.ordinal)
+                FROM bunch b JOIN job j ON j.bunch_id = b.id GROUP BY b.id ORDER BY 1
+            """)
+        )
+        assert [tuple(row) for row in found] == [
+            (0, 20, 20, 0, 19), (20, 20, 20, 20, 39), (40, 5, 5, 40, 44),
+            (45, 20, 20, 45, 64), (65, 20, 20, 65, 84), (85, 15, 15, 85, 99),
+        ]  # fmt: skip
+
+
+def test_outputs_of_a_closed_dataset_do_not_stand_before_others(ctx: Context, rows: Connection) -> None:
+    task = a_task(rows)
+    job = jobs_of(rows, a_bunch(rows, task, n_jobs=1, state=BunchState.ACTIVATED, site_id=a_site(rows)))[0]
+    rows.execute(schema.job.update().values(status=JobStatus.FAILED))
+    log = _insert(rows, schema.dataset, {"scope": "mc", "name": "mc.log", "kind": "log", "state": "closed"})
+    output = {"job_id": job, "place": 0, "dataset_id": log, "scope": "mc", "lfn": "log.tgz", "state": "ready"}
+    rows.execute(schema.job_output.insert().values(output))
+    assert collection.outputs_to_attach(rows, 10) == []
+    assert attach(ctx, limit=10) == 0
+    assert rows.scalar(text("SELECT count(*) FROM incident")) == 0
