@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from sqlalchemy import Connection
+
 from panda.domain.states import FINAL_JOB
 from panda.services import activate, recover, space
 from panda.services.collect import Collected, collect
@@ -32,25 +34,35 @@ def fold(ctx: Context) -> list[counters.Folded]:
 
 
 def fold_and_wake(ctx: Context) -> int:
-    """Fold, and make due the tasks whose stage may end now or whose bunches wait for a site; others within a minute."""
-    folded = fold(ctx)
-    moved = [one for one in folded if one.ended or one.defined]
-    if moved:
-        with ctx.engine.begin() as connection:
-            live: dict[int, int] = {one.task_id: 0 for one in moved}
-            homeless: dict[int, int] = {one.task_id: 0 for one in moved}
-            for row in counters.counts_of_tasks(connection, list(live)):
-                if row["status"] not in FINAL_JOB:
-                    live[row["task_id"]] += row["n"]
-                if row["status"] in {"defined", "waiting"}:
-                    homeless[row["task_id"]] += row["n"]
-            now = [task for task in live if live[task] == 0]
-            soon = [task for task in live if live[task] and homeless[task]]
-            rest = [task for task in live if task not in now and task not in soon]
-            work.wake(connection, now)
-            work.wake(connection, soon, in_seconds=1.0)
-            work.wake(connection, rest, in_seconds=ctx.settings.conductor.progress_interval_s)
+    """Fold, and make due the tasks whose stage may end now or whose bunches wait for a site; others within a minute.
+
+    One transaction: what was folded is never told again, so a wake-up must not get lost in between.
+    """
+    with ctx.engine.begin() as connection:
+        counters.ensure_watermark(connection)
+    with ctx.engine.begin() as connection:
+        folded = counters.fold(connection)
+        moved = [one.task_id for one in folded if one.ended or one.defined]
+        if moved:
+            _wake(ctx, connection, moved)
     return sum(one.events for one in folded)
+
+
+def _wake(ctx: Context, connection: Connection, tasks: list[int]) -> None:
+    work.lock_tasks(connection, tasks)
+    live: dict[int, int] = dict.fromkeys(tasks, 0)
+    homeless: dict[int, int] = dict.fromkeys(tasks, 0)
+    for row in counters.counts_of_tasks(connection, tasks):
+        if row["status"] not in FINAL_JOB:
+            live[row["task_id"]] += row["n"]
+        if row["status"] in {"defined", "waiting"}:
+            homeless[row["task_id"]] += row["n"]
+    now = [task for task in tasks if live[task] == 0]
+    soon = [task for task in tasks if live[task] and homeless[task]]
+    rest = [task for task in tasks if live[task] and not homeless[task]]
+    work.wake(connection, now)
+    work.wake(connection, soon, in_seconds=1.0)
+    work.wake(connection, rest, in_seconds=ctx.settings.conductor.progress_interval_s)
 
 
 def due_tasks(ctx: Context, limit: int = 100) -> list[int]:

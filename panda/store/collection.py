@@ -13,12 +13,16 @@ _JOB = text("""
     SELECT j.id, j.task_id, j.bunch_id, j.status, j.attempt, j.lease, j.site_id,
            h.command, h.lease AS hand_lease, r.body_hash, r.job_id IS NOT NULL AS reported
     FROM job j LEFT JOIN in_hand h ON h.job_id = j.id LEFT JOIN job_report r ON r.job_id = j.id
-    WHERE j.id = :job FOR UPDATE OF j
+    WHERE j.id = :job
 """)
 
 
 def lock_job(connection: Connection, job_id: int) -> RowMapping | None:
-    """Lock one job to look at a pilot's update; None when there never was such a job."""
+    """Lock one job to look at a pilot's update; None when there never was such a job.
+
+    It is read by a statement of its own after the lock: a kill that held the lock before has left its command.
+    """
+    connection.execute(text("SELECT 1 FROM job WHERE id = :job FOR UPDATE"), {"job": job_id})
     return connection.execute(_JOB, {"job": job_id}).mappings().one_or_none()
 
 
@@ -124,12 +128,16 @@ def again(connection: Connection, jobs: Mapping[int, float]) -> None:
 
 
 def hurry_transferring(connection: Connection, transfers: Sequence[str]) -> int:
-    """Look at once at the transferring jobs whose sub-dataset one of these transfers carries."""
+    """Look at once at the transferring jobs whose sub-dataset one of these transfers carries.
+
+    Jobs that the collector is just looking at are passed over: it would wait for us, and we for it.
+    """
     return connection.execute(
         text("""
-            UPDATE to_collect c SET next_at = now()
-            FROM block k JOIN job j ON j.bunch_id = k.bunch_id
-            WHERE k.transfer_id = ANY(:transfers) AND k.kind = 'sub' AND c.job_id = j.id AND c.state = 'transferring'
+            UPDATE to_collect SET next_at = now() WHERE job_id IN (
+                SELECT c.job_id FROM block k JOIN job j ON j.bunch_id = k.bunch_id JOIN to_collect c ON c.job_id = j.id
+                WHERE k.transfer_id = ANY(:transfers) AND k.kind = 'sub' AND c.state = 'transferring'
+                FOR UPDATE OF c SKIP LOCKED)
         """),
         {"transfers": list(transfers)},
     ).rowcount

@@ -137,6 +137,13 @@ def lock_task(connection: Connection, task_id: int) -> RowMapping:
     return task_row(connection, task_id)
 
 
+def lock_tasks(connection: Connection, task_ids: list[int]) -> None:
+    """Lock several tasks in order of id, before a transaction changes them in any other order."""
+    connection.execute(
+        text("SELECT id FROM production_task WHERE id = ANY(:tasks) ORDER BY id FOR NO KEY UPDATE"), {"tasks": task_ids}
+    )
+
+
 def inputs_of(connection: Connection, task_id: int) -> list[RowMapping]:
     """Read the input streams of a task in order of stream and place."""
     query = select(task_input).where(task_input.c.task_id == task_id).order_by(task_input.c.stream, task_input.c.place)
