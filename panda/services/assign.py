@@ -1,5 +1,6 @@
 """Cloud assignment: one production task, one cloud, decided once by the rules of domain.md 2.1, stored with reasons."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, RowMapping
@@ -39,11 +40,12 @@ def assign(ctx: Context, lease: Lease) -> Assigned:
         task = work.task_row(connection, lease.task_id)
         inputs = work.inputs_of(connection, lease.task_id)
         waiting = _input_that_is_not_there(ctx, connection, inputs)
+        empty = [row["dataset"] for row in inputs if _will_stay_empty(connection, row["dataset"])]
     if task["stage"] != TaskStage.REGISTERED:
         return Assigned(task["cloud"])
     if waiting is not None:
         return Assigned(None, waiting)
-    located = _locate(ctx, [row["dataset"] for row in inputs])
+    located = _locate(ctx, [row["dataset"] for row in inputs if row["dataset"] not in empty])
     make_output_datasets(ctx, lease.task_id)
     with fenced(ctx, lease) as connection:
         decision = _decide(ctx, connection, task, located)
@@ -64,6 +66,13 @@ def _input_that_is_not_there(ctx: Context, connection: Connection, inputs: list[
         elif ctx.ddm.dataset(Did(scope_of(row["dataset"]), row["dataset"])) is None:
             return f"AwaitingInput: dataset {row['dataset']} is not in the catalogue (any more)"
     return None
+
+
+def _will_stay_empty(connection: Connection, name: str) -> bool:
+    """Tell whether a parent ended without a single output: no cloud needs to have it, and expansion ends the task."""
+    known = work.dataset_by_name(connection, name)
+    ours = known is not None and known["kind"] in {"output", "log"}
+    return ours and known["state"] == "closed" and known["n_files"] == 0
 
 
 def make_output_datasets(ctx: Context, task_id: int) -> None:
@@ -96,6 +105,8 @@ def _locate(ctx: Context, names: list[str]) -> tuple[tuple[DatasetFacts, ...], s
     for did in dids:
         clouds: dict[str, DatasetLocation] = {}
         size = 0
+        if _is_empty(ctx, parts[did], at):
+            continue  # nowhere, and yet nothing is missing: expansion says what becomes of a task without any file
         for part in parts[did]:
             totals = [one.total_bytes for one in at.get(part, {}).values()]
             size += max(totals, default=0)
@@ -115,6 +126,14 @@ def _locate(ctx: Context, names: list[str]) -> tuple[tuple[DatasetFacts, ...], s
                 clouds[cloud] = DatasetLocation(cloud, held=False, complete=False, copying=True)
         found.append(DatasetFacts(did.name, size, tuple(clouds[name] for name in sorted(clouds))))
     return tuple(found), ""
+
+
+def _is_empty(ctx: Context, parts: Sequence[Did], at: Mapping[Did, object]) -> bool:
+    """Tell whether a dataset is closed and has no file; only those without any location are looked at."""
+    if any(at.get(part) for part in parts):
+        return False
+    infos = [ctx.ddm.dataset(part) for part in parts]
+    return all(info is not None and not info.open and info.files == 0 for info in infos)
 
 
 def _decide(

@@ -1,63 +1,19 @@
 """The collector: every output registered, arrived and attached once, whoever collects and wherever it is cut off."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
-from typing import Any
 
 import pytest
 
 from panda.ddm.errors import Unavailable
-from panda.ddm.port import DataManager, Did
+from panda.ddm.port import Did
 from panda.domain.dispatch import HandedJob
 from panda.domain.states import JobStatus, TaskStage
 from panda.services import upkeep
 from panda.services.collect import Collected
-from panda.services.context import Context
 from tests.support.campaign import T1, T2, Campaign, an_evgen
 from tests.support.crash import Crash, every_crash
+from tests.support.interrupted import interrupted
 from tests.support.together import together
-
-CHANGING = ("create_datasets", "register_replicas", "request", "attach", "close")
-
-
-class Interrupted:
-    """The real DDM; before or after its n-th changing call an error is raised, or something else is done first."""
-
-    def __init__(self, ddm: DataManager, n: int, happens: Any, *, after: bool) -> None:
-        self._ddm = ddm
-        self._left = n
-        self._happens = happens
-        self._after = after
-        self.interrupted = False
-
-    def __getattr__(self, name: str) -> Any:
-        call = getattr(self._ddm, name)
-        return partial(self._call, call) if name in CHANGING else call
-
-    def _call(self, call: Any, *arguments: Any, **named: Any) -> Any:
-        self._left -= 1
-        now = self._left == -1
-        if now and not self._after:
-            self._interrupt()
-        answer = call(*arguments, **named)
-        if now and self._after:
-            self._interrupt()
-        return answer
-
-    def _interrupt(self) -> None:
-        self.interrupted = True
-        if isinstance(self._happens, BaseException):
-            raise self._happens
-        self._happens()
-
-
-@contextmanager
-def interrupted(ctx: Context, n: int, happens: Any, *, after: bool = False) -> Iterator[tuple[Context, Interrupted]]:
-    """A context whose DDM is interrupted at its n-th changing call (from 0)."""
-    ddm = Interrupted(ctx.ddm, n, happens, after=after)
-    yield replace(ctx, ddm=ddm), ddm
 
 
 def reported(campaign: Campaign, site: str, n: int = 3, name: str = "evgen") -> tuple[int, list[HandedJob]]:

@@ -264,3 +264,11 @@ def test_a_retry_after_the_end_writes_to_a_continuation(campaign: Campaign) -> N
     assert not info.open
     with pytest.raises(Conflict):
         control.retry_task(campaign.ctx, task, "operator")
+
+
+def test_a_child_of_a_task_that_made_nothing_fails_and_says_so(campaign: Campaign) -> None:
+    parent = campaign.submit(an_evgen("evgen", 2))
+    child = campaign.submit(a_reader("child", "mc.evgen.EVNT", Split(files_per_job=1)))
+    control.abort_task(campaign.ctx, parent, "operator")
+    assert campaign.drive(parent, child) == [TaskStage.ABORTED, TaskStage.FAILED]
+    assert campaign.value("SELECT error FROM production_task WHERE id = :t", t=child) == "the input datasets are empty"

@@ -1,0 +1,1 @@
+"""One machine over the services, and mutations that it has to find."""
