@@ -96,7 +96,11 @@ def test_a_gzip_bomb_stops_at_the_limit(caller: Caller, size: int) -> None:
     assert answer.status_code == 413
 
 
-@pytest.mark.parametrize("packed", [b"\x1f\x8b nonsense", gzip.compress(padded(1000))[:-9], b"\x1f\x8b"])
+@pytest.mark.parametrize(
+    "packed",
+    [b"\x1f\x8b nonsense", gzip.compress(padded(1000), mtime=0)[:-9], b"\x1f\x8b"],
+    ids=["no gzip", "cut off", "only its mark"],
+)
 def test_broken_gzip_is_refused(caller: Caller, packed: bytes) -> None:
     answer = caller.post(UPDATE, data=packed, headers=JSON)
     assert answer.status_code == 400
