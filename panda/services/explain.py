@@ -100,6 +100,8 @@ def _story(now: datetime, task: TaskView) -> list[str]:
         return lines
     if task.lease_until is not None and task.lease_until > now:
         lines.append(f"A story works on it right now (its lease ends at {clock(task.lease_until)}).")
+    elif task.lease_until is not None:
+        lines.append(f"Its story was cut off: its lease ended at {clock(task.lease_until)}; it goes on at once.")
     elif task.due_at is not None and task.due_at <= now:
         lines.append(f"Its story is due for {lasting(now, task.due_at)}: a conductor or Bamboo has to take it.")
     elif task.due_at is not None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import UTC, datetime
 from uuid import UUID
 
 from sqlalchemy import Connection, RowMapping, bindparam, func, insert, select, text, update
@@ -162,8 +163,11 @@ def datasets_of(connection: Connection, task_id: int) -> list[RowMapping]:
 
 
 # --- the lease ------------------------------------------------------------------------------------------------------
+# While a story is told the task is due "told"; whatever else stands there at the story's end was ordered meanwhile.
+TOLD = datetime(9999, 1, 1, tzinfo=UTC)
 _CLAIM = text("""
-    UPDATE production_task SET lease_until = now() + make_interval(secs => :seconds), lease_token = :token
+    UPDATE production_task
+    SET lease_until = now() + make_interval(secs => :seconds), lease_token = :token, due_at = :told
     WHERE id = :task AND (lease_until IS NULL OR lease_until < now())
     RETURNING wake_seq
 """)
@@ -175,14 +179,16 @@ _FENCE = text("""
 _RELEASE = text("""
     UPDATE production_task
     SET lease_until = NULL, lease_token = NULL, waits_for = :waits_for,
-        due_at = CASE WHEN wake_seq = :wake_seq THEN now() + make_interval(secs => :later) ELSE now() END
+        due_at = CASE WHEN wake_seq <> :wake_seq THEN now()
+                      ELSE LEAST(NULLIF(due_at, :told), now() + make_interval(secs => :later)) END
     WHERE id = :task AND lease_token = :token
 """)
 
 
 def claim(connection: Connection, task_id: int, token: UUID, seconds: int) -> Lease | None:
     """Take the lease of a task by the database's clock; None when somebody else holds it."""
-    seq = connection.execute(_CLAIM, {"task": task_id, "token": token, "seconds": seconds}).scalar_one_or_none()
+    values = {"task": task_id, "token": token, "seconds": seconds, "told": TOLD}
+    seq = connection.execute(_CLAIM, values).scalar_one_or_none()
     return None if seq is None else Lease(task_id, token, seq)
 
 
@@ -194,10 +200,16 @@ def fence(connection: Connection, lease: Lease, seconds: int) -> None:
 
 
 def release(connection: Connection, lease: Lease, waits_for: str | None, later_s: float | None) -> None:
-    """End a story. `due_at` becomes now if a wake-up came meanwhile, else `later_s` seconds on, or never (None)."""
+    """End a story; the task is due at once if something happened meanwhile, else when ordered, or `later_s` on."""
     connection.execute(
         _RELEASE.bindparams(bindparam("later", later_s)),
-        {"task": lease.task_id, "token": lease.token, "wake_seq": lease.wake_seq, "waits_for": waits_for},
+        {
+            "task": lease.task_id,
+            "token": lease.token,
+            "wake_seq": lease.wake_seq,
+            "waits_for": waits_for,
+            "told": TOLD,
+        },
     )
 
 
@@ -217,14 +229,17 @@ def set_stage(connection: Connection, task_id: int, new: TaskStage, *, error: st
 
 
 def wake(connection: Connection, task_ids: list[int], *, in_seconds: float = 0.0) -> None:
-    """Make tasks due at latest in so many seconds and tell a running story that its end is not the last word."""
+    """Make tasks due at latest in so many seconds.
+
+    0: something happened that a story which is being told now may have missed, so that its end is not the last word.
+    """
     if task_ids:
+        lock_tasks(connection, task_ids)  # by itself: an update that locks in a subquery met itself in a deadlock
         connection.execute(
             text("""
-                UPDATE production_task SET wake_seq = wake_seq + 1,
+                UPDATE production_task SET wake_seq = wake_seq + CASE WHEN :later > 0 THEN 0 ELSE 1 END,
                     due_at = LEAST(COALESCE(due_at, 'infinity'), now() + make_interval(secs => :later))
-                WHERE id IN (SELECT id FROM production_task WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE)
-                  AND stage NOT IN ('done', 'finished', 'failed', 'aborted')
+                WHERE id = ANY(:ids) AND stage NOT IN ('done', 'finished', 'failed', 'aborted')
             """),
             {"ids": sorted(set(task_ids)), "later": in_seconds},
         )
@@ -235,11 +250,11 @@ def due(connection: Connection, limit: int) -> list[int]:
     rows = connection.execute(
         text("""
             SELECT id FROM production_task
-            WHERE due_at <= now() AND (lease_until IS NULL OR lease_until < now())
+            WHERE (due_at <= now() OR due_at = :told) AND (lease_until IS NULL OR lease_until < now())
               AND stage NOT IN ('done', 'finished', 'failed', 'aborted')
             ORDER BY due_at LIMIT :limit
         """),
-        {"limit": limit},
+        {"limit": limit, "told": TOLD},
     )
     return list(rows.scalars())
 

@@ -1,4 +1,4 @@
-"""Bamboo alone: without a conductor the same datasets close, because every run of Bamboo brings everything up to date."""
+"""Bamboo alone: without a conductor the same datasets close, as every run of Bamboo brings everything up to date."""
 
 import time
 
