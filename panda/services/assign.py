@@ -40,12 +40,11 @@ def assign(ctx: Context, lease: Lease) -> Assigned:
         task = work.task_row(connection, lease.task_id)
         inputs = work.inputs_of(connection, lease.task_id)
         waiting = _input_that_is_not_there(ctx, connection, inputs)
-        empty = [row["dataset"] for row in inputs if _will_stay_empty(connection, row["dataset"])]
     if task["stage"] != TaskStage.REGISTERED:
         return Assigned(task["cloud"])
     if waiting is not None:
         return Assigned(None, waiting)
-    located = _locate(ctx, [row["dataset"] for row in inputs if row["dataset"] not in empty])
+    located = _locate(ctx, [row["dataset"] for row in inputs])
     make_output_datasets(ctx, lease.task_id)
     with fenced(ctx, lease) as connection:
         decision = _decide(ctx, connection, task, located)
@@ -66,13 +65,6 @@ def _input_that_is_not_there(ctx: Context, connection: Connection, inputs: list[
         elif ctx.ddm.dataset(Did(scope_of(row["dataset"]), row["dataset"])) is None:
             return f"AwaitingInput: dataset {row['dataset']} is not in the catalogue (any more)"
     return None
-
-
-def _will_stay_empty(connection: Connection, name: str) -> bool:
-    """Tell whether a parent ended without a single output: no cloud needs to have it, and expansion ends the task."""
-    known = work.dataset_by_name(connection, name)
-    ours = known is not None and known["kind"] in {"output", "log"}
-    return ours and known["state"] == "closed" and known["n_files"] == 0
 
 
 def make_output_datasets(ctx: Context, task_id: int) -> None:

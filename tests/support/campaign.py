@@ -209,7 +209,8 @@ class Campaign:
     def check(self) -> None:
         """Assert everything that must always hold."""
         with self.ctx.engine.connect() as connection:
-            assert check(connection) == []
+            found = check(connection)
+        assert not found, "\n".join(found)
 
     # --- looking ----------------------------------------------------------------------------------------------------
     def rows(self, query: str, **values: Any) -> list[RowMapping]:
