@@ -8,7 +8,7 @@ CODE := panda panda_api pilot flows tasks tests examples deployments $(wildcard 
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup-demo setup-test demo up test test-slow check format bench docs migration lock clean
+.PHONY: help setup-demo setup-test setup-docs demo up test test-slow check format bench docs migration lock clean
 
 help: ## Say what there is.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -18,6 +18,9 @@ setup-demo:
 
 setup-test:
 	@requirements/install.sh demo test
+
+setup-docs:
+	@requirements/install.sh docs
 
 demo: setup-demo ## Run a physics campaign through the whole system, from request to plot.
 	$(BIN)/panda demo
@@ -45,14 +48,16 @@ format: setup-test ## Put the code into its usual form.
 bench: setup-test ## Measure; each benchmark prints a ratio to a limit measured in the same run.
 	for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
 
-docs: setup-test ## Write the pages that are made from the code.
-	$(BIN)/panda settings --markdown > docs/reference/settings.md
+docs: setup-docs ## Write the pages that are made from the code, and the site to .panda/site, strict about links.
+	$(BIN)/python docs/make_states.py
+	$(BIN)/python docs/make_settings.py
+	$(BIN)/mkdocs build --quiet --strict
 
 migration: setup-test ## NAME=...: write a migration from what changed in the tables (BRANCH=panda or ddm).
 	$(BIN)/panda db migration "$(NAME)" --branch "$(or $(BRANCH),panda)"
 
 lock: setup-test ## Pin the requirements anew, with hashes; UPGRADE=1 takes newer versions.
-	for set in boot main demo test; do \
+	for set in boot main demo test docs; do \
 	    $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --only-binary :all: \
 	        --python-version 3.11 $(if $(UPGRADE),--upgrade) requirements/$$set.in -o requirements/$$set.txt; \
 	done

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes .venv and installs the named pinned sets (demo, test) into it, besides the main one; does nothing if they are there.
+# Makes .venv and installs the named pinned sets (demo, test, docs) into it, besides the main one; does nothing if they are there.
 # Everything is checked by its hash and comes as a wheel: nothing is compiled, nothing runs at installation.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -32,7 +32,7 @@ for name in "$@"; do
     sets+=("requirements/$name.txt")
 done
 # A set that was installed once stays wanted, so that `make test` and `make demo` in turn install nothing.
-for name in demo test; do
+for name in demo test docs; do
     if [ -e ".venv/.set-$name" ] && [[ " ${sets[*]} " != *" requirements/$name.txt "* ]]; then
         sets+=("requirements/$name.txt")
     fi

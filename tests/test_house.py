@@ -26,7 +26,9 @@ EXCUSED_PACKAGES = {
 SOURCES = ("panda", "panda_api", "pilot", "flows", "tasks", "examples")
 
 OF_A_MACHINE = re.compile(r"(?<![\w.$}])/(?:work|home|root|Users)/")
-REGISTRY = re.compile(r"--(?:extra-)?index-url|https?://\S*(?:pypi|pythonhosted|npmjs|deb\.debian|/simple\b)", re.I)
+REGISTRY = re.compile(
+    r"--(?:extra-)?index-url|https?://\S*(?:pypi|pythonhosted|npmjs|deb\.debian|/simple\b)", re.IGNORECASE
+)
 
 
 def tracked() -> list[Path]:
