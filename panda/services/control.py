@@ -41,9 +41,13 @@ def abort_task(ctx: Context, task_id: int, who: str, why: str = "aborted") -> No
 
 
 def finish_task(ctx: Context, task_id: int, who: str) -> None:
-    """End a task with what it has: jobs that no pilot holds are cancelled, the others run to their end."""
+    """End a task with what it has: jobs that no pilot holds are cancelled, the others run to their end.
+
+    Raises Conflict while its jobs are still to be made: those would not be cancelled.
+    """
     with ctx.engine.begin() as connection:
-        _live_task(connection, task_id)
+        if not _live_task(connection, task_id)["expanded"]:
+            raise Conflict(f"the jobs of task {task_id} are not made yet", hint="abort it, or finish it later")
         actions.order(connection, "finish", who, task_id=task_id)
         work.add_incident(connection, "info", "control", f"task:{task_id}", f"finish by {who}")
 

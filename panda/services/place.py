@@ -102,19 +102,30 @@ def _round(ctx: Context, connection: Connection, task: RowMapping, bunches: tupl
     snapshot = RoundSnapshot(cloud, tuple(site for site in sites if site.cloud == cloud.name))
     seed = bunches[0].id
     decisions = run_round(bunches, snapshot, limits, seed)
-    record = RoundRecord(snapshot, bunches, limits, seed, decisions)
-    round_id = placement.add_round(
-        connection, kind="site", cloud=cloud.name, seed=seed, snapshot=to_json(record), thresholds=to_json(limits)
+    said = placement.waits_for(connection, [one.id for one in bunches])
+    news = [one for one in decisions if one.verdict is not Verdict.WAIT or said.get(one.bunch_id) != one.reason]
+    placed = 0
+    if news:
+        record = RoundRecord(snapshot, bunches, limits, seed, decisions)
+        round_id = placement.add_round(
+            connection, kind="site", cloud=cloud.name, seed=seed, snapshot=to_json(record), thresholds=to_json(limits)
+        )
+        placed = _apply(connection, task, news, round_id)
+    reasons = Counter(one.reason for one in decisions if one.verdict is Verdict.WAIT)
+    verdicts = Counter(one.verdict for one in decisions)
+    return PlacedBunches(
+        placed,
+        verdicts[Verdict.WAIT],
+        verdicts[Verdict.IMPOSSIBLE],
+        f"AwaitingSite: {reasons.most_common(1)[0][0]}" if reasons else None,
     )
-    return _apply(connection, task, decisions, round_id)
 
 
-def _apply(
-    connection: Connection,
-    task: RowMapping,
-    decisions: Sequence[SiteDecision],
-    round_id: int,
-) -> PlacedBunches:
+def _apply(connection: Connection, task: RowMapping, decisions: Sequence[SiteDecision], round_id: int) -> int:
+    """Carry out and store decisions that say something new; returns how many bunches got a site.
+
+    A bunch that waits as before is not among them: it has its last decision already.
+    """
     numbers = {
         one.bunch_id: placement.add_decision(
             connection,
@@ -136,5 +147,4 @@ def _apply(
         jobs = placement.jobs_without_pilot(connection, bunch)
         ends.end_jobs(connection, jobs, JobStatus.FAILED, why=f"brokerage 100: {reason}", who="brokerage")
         work.add_incident(connection, "error", "brokerage", f"bunch:{bunch}", reason)
-    reasons = Counter(waiting.values()).most_common(1)
-    return PlacedBunches(len(done), len(waiting), len(never), f"AwaitingSite: {reasons[0][0]}" if reasons else None)
+    return len(done)

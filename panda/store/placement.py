@@ -80,6 +80,12 @@ def assign(connection: Connection, placed: Sequence[Placed], why: str) -> list[i
     return list(rows.scalars())
 
 
+def waits_for(connection: Connection, bunches: Sequence[int]) -> dict[int, str | None]:
+    """What do these bunches wait for, by what their last rounds said?"""
+    rows = connection.execute(text("SELECT id, waits_for FROM bunch WHERE id = ANY(:ids)"), {"ids": list(bunches)})
+    return {row.id: row.waits_for for row in rows}
+
+
 def set_waiting(connection: Connection, reasons: dict[int, str]) -> None:
     """Say of bunches without a site what they wait for; their state stays (a later round tries again)."""
     for bunch, reason in sorted(reasons.items()):
