@@ -183,11 +183,18 @@ def work_off(ctx: Context, limit: int = 20) -> WorkedOff:
         touched = _pass(ctx, order)
         rows += touched
         with ctx.engine.begin() as connection:
-            if touched == 0 and settled:
+            if touched == 0 and settled and _is_fulfilled(connection, order):
                 actions.done(connection, order["id"])
             else:
                 actions.again(connection, order["id"], 0.0 if touched else 1.0)
     return WorkedOff(len(orders), rows)
+
+
+def _is_fulfilled(connection: Connection, order: RowMapping) -> bool:
+    """Tell whether nothing more can come that an order concerns: finishing a task concerns its later retries too."""
+    if order["kind"] != "finish":
+        return True
+    return TaskStage(work.task_row(connection, order["task_id"])["stage"]) in FINAL_TASK
 
 
 def _pass(ctx: Context, order: RowMapping) -> int:

@@ -272,3 +272,22 @@ def test_a_child_of_a_task_that_made_nothing_fails_and_says_so(campaign: Campaig
     control.abort_task(campaign.ctx, parent, "operator")
     assert campaign.drive(parent, child) == [TaskStage.ABORTED, TaskStage.FAILED]
     assert campaign.value("SELECT error FROM production_task WHERE id = :t", t=child) == "the input datasets are empty"
+
+
+def test_a_task_told_to_finish_ends_with_what_its_running_jobs_make(campaign: Campaign) -> None:
+    task = campaign.submit(replace(an_evgen("evgen", 4), site=T1))
+    campaign.tell(task)
+    good, bad = campaign.ask(T1, 2)
+    control.finish_task(campaign.ctx, task, "operator")
+    control.work_off(campaign.ctx)
+    assert campaign.statuses(task) == {"sent": 2, "cancelled": 2}
+    campaign.run(good)
+    campaign.fail(bad)  # its next attempt is not waited for
+    for _ in range(4):
+        campaign.change("UPDATE pending_action SET repeat_at = now()")
+        campaign.turn()
+    assert campaign.stage(task) is TaskStage.FINISHED
+    assert campaign.statuses(task) == {"finished": 1, "failed": 1, "cancelled": 3}
+    campaign.change("UPDATE pending_action SET repeat_at = now()")
+    control.work_off(campaign.ctx)
+    assert campaign.value("SELECT count(*) FROM pending_action WHERE done_at IS NULL") == 0

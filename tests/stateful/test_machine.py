@@ -1,42 +1,49 @@
-"""The machine in two lengths: a short one for every run, a long one for the slow tests."""
+"""The machine in two lengths: a short one for every run, a long one, bounded by time, for the slow tests.
 
+Seeds are fixed, so that a failure comes again. MACHINE_SHRINK=yes looks for the shortest way to a failure.
+"""
+
+import itertools
 import os
+import time
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from panda.embedded import Address
 from tests.stateful.machine import Machine
 
-SHRINK = () if os.environ.get("MACHINE_SHRINK") == "no" else (Phase.shrink,)
+SHRINK = (Phase.shrink,) if os.environ.get("MACHINE_SHRINK") == "yes" else ()
 SHORT = settings(
     max_examples=8,
     stateful_step_count=30,
-    derandomize=True,
     database=None,
     deadline=None,
     print_blob=False,
     suppress_health_check=list(HealthCheck),
-    phases=(Phase.generate,),
+    phases=(Phase.generate, *SHRINK),
 )
-LONG = settings(SHORT, max_examples=60, stateful_step_count=50, phases=(Phase.generate, *SHRINK))
+PART = settings(SHORT, max_examples=4, stateful_step_count=50)
+LONG_S = 240.0
 
 
-def machine_on(cluster: Address) -> type[Machine]:
-    """The machine with its databases in a cluster."""
+def run_machine(cluster: Address, number: int, chosen: settings) -> None:
+    """Run the machine with a seed and its databases in a cluster."""
 
     class Here(Machine):
         def __init__(self) -> None:
             super().__init__(cluster)
 
-    return Here
+    run_state_machine_as_test(seed(number)(Here), settings=chosen)
 
 
 def test_everything_holds_after_every_step(cluster: Address) -> None:
-    run_state_machine_as_test(machine_on(cluster), settings=SHORT)
+    run_machine(cluster, 2009, SHORT)
 
 
 @pytest.mark.slow
 def test_everything_holds_after_every_step_of_many_long_runs(cluster: Address) -> None:
-    run_state_machine_as_test(machine_on(cluster), settings=LONG)
+    end = time.monotonic() + LONG_S
+    for number in itertools.takewhile(lambda _: time.monotonic() < end, itertools.count()):
+        run_machine(cluster, number, PART)

@@ -235,12 +235,17 @@ def check(connection: Connection) -> list[str]:
 
     The connection must have no transaction open; it has none afterwards.
     """
-    found = []
     with connection.execution_options(isolation_level="REPEATABLE READ").begin():
-        for rule, query in QUERIES.items():
-            examples = connection.execute(_asked(query)).scalars().all()
-            if examples:
-                found.append(f"{rule}: {'; '.join(examples)}")
+        return violations(connection)
+
+
+def violations(connection: Connection) -> list[str]:
+    """Look in the transaction that is open."""
+    found = []
+    for rule, query in QUERIES.items():
+        examples = connection.execute(_asked(query)).scalars().all()
+        if examples:
+            found.append(f"{rule}: {'; '.join(examples)}")
     return found
 
 
@@ -263,6 +268,7 @@ class Reader:
         self._every_s = every_s
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="reader", daemon=True)
+        self._looked = threading.Condition()
         self._snapshots = 0
         self._violations: list[str] = []
         self._error: BaseException | None = None
@@ -279,6 +285,12 @@ class Reader:
         self._engine.dispose()
         if self._error is not None and error is None:
             raise self._error
+
+    def wait_for(self, more: int) -> None:
+        """Wait until so many snapshots more have been begun and looked at."""
+        with self._looked:
+            wanted = self._snapshots + more
+            assert self._looked.wait_for(lambda: self._snapshots >= wanted, 60), "the reader sees nothing"
 
     @property
     def seen(self) -> Seen:
@@ -299,5 +311,7 @@ class Reader:
                 found = check(connection)
         except OperationalError:
             return
-        self._snapshots += 1
-        self._violations += [f"snapshot {self._snapshots}: {one}" for one in found]
+        with self._looked:
+            self._snapshots += 1
+            self._violations += [f"snapshot {self._snapshots}: {one}" for one in found]
+            self._looked.notify_all()
