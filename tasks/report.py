@@ -24,6 +24,12 @@ def report(task_id: int, waits_for: str | None, *, whole: bool = True) -> None:
         return
     if told.table:
         create_table_artifact(table=told.table, key=f"task-{task_id}-jobs", description=f"Jobs of {told.name} by state")
+    if told.brokerage:
+        create_table_artifact(
+            table=told.brokerage,
+            key=f"task-{task_id}-brokerage",
+            description=f"Candidates of the last brokerage of {told.name}: what was chosen, what was refused and why",
+        )
     create_markdown_artifact(
         markdown=told.markdown(waits_for),
         key=f"task-{task_id}",

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from panda.domain.states import FINAL_TASK
-from panda.services import explain, read
+from panda.services import explain, read, reasons
 from panda.services.context import Context
+from panda.store import explain as store
 
 OUTDATED = ("It waits for:", "A story works on it")
 """What `why` says of a task between its stories; a story that runs knows better what its task waits for."""
@@ -18,6 +19,7 @@ class Narration:
     percent: float
     words: str
     table: list[dict[str, object]]
+    brokerage: list[dict[str, object]]
     lines: tuple[str, ...]
     chain: str
 
@@ -41,9 +43,25 @@ def narrate(ctx: Context, task_id: int) -> Narration:
         percent=min(100.0, done),
         words=f"{task.stage.value} in cloud {task.cloud or '(none yet)'}: {tally}",
         table=table,
+        brokerage=_brokerage(ctx, task_id),
         lines=tuple(line for line in why.lines if not line.startswith(OUTDATED)),
         chain=_chain(ctx, task),
     )
+
+
+def _brokerage(ctx: Context, task_id: int) -> list[dict[str, object]]:
+    """Give the candidates of the last brokerage: sites if bunches were placed, else clouds; refusals with numbers."""
+    now = ctx.clock()
+    with ctx.engine.connect() as connection:
+        sites = store.last_site_decision(connection, task_id)
+        clouds = store.cloud_decision(connection, task_id)
+    if sites is not None:
+        facts = reasons.site_choice(now, sites).table
+    elif clouds is not None:
+        facts = reasons.cloud_choice(now, clouds).table
+    else:
+        return []
+    return [dict(zip(facts.columns, row, strict=True)) for row in facts.rows]
 
 
 def _chain(ctx: Context, task: read.TaskView) -> str:

@@ -30,6 +30,18 @@ def site_decision(connection: Connection, bunch_id: int) -> RowMapping | None:
     )
 
 
+def last_site_decision(connection: Connection, task_id: int) -> RowMapping | None:
+    """What did the last brokerage of any bunch of a task decide?"""
+    return _first(
+        connection,
+        """
+        SELECT bunch_id, chosen, decision, at FROM brokerage_decision
+        WHERE task_id = :task AND bunch_id IS NOT NULL ORDER BY id DESC LIMIT 1
+        """,
+        task=task_id,
+    )
+
+
 def bunch_groups(connection: Connection, task_id: int) -> list[RowMapping]:
     """Group a task's open bunches by state, site and what they wait for; the oldest of each stands for its group."""
     return _all(

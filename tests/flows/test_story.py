@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prefect import get_client
 from prefect.testing.utilities import prefect_test_harness
 from sqlalchemy import Engine, text
 
@@ -12,7 +13,7 @@ from flows.production_task import production_task
 from flows.quick import quick_flows
 from flows.requests import Production, submit_production
 from panda.domain.dispatch import PilotAsk
-from panda.services import dispatch, grid, read
+from panda.services import dispatch, grid, narrate, read
 from panda.services.context import Context
 from tasks.bamboo import production_database
 from tasks.world import world
@@ -94,3 +95,15 @@ def test_bamboo_does_nothing_where_nothing_is_due_and_only_one_runs(ctx: Context
     assert rows_of(ctx.engine) == before
     with single(ctx):
         assert bamboo(return_state=True).name == "Skipped"
+
+
+def test_the_brokerage_table_of_a_task_names_every_candidate(ctx: Context) -> None:
+    submit_production(FORM, return_state=True)
+    task_id = read.tasks(ctx)[0].id
+    production_task(task_id, return_state=True)
+    told = narrate.narrate(ctx, task_id)
+    assert {row["candidate"] for row in told.brokerage} == {"ALPHA", "BETA"}
+    assert [row["verdict"] for row in told.brokerage].count("chosen") == 1
+    with get_client(sync_client=True) as client:
+        keys = {one.key for one in client.read_artifacts()}
+    assert {f"task-{task_id}-brokerage", f"task-{task_id}-progress", f"task-{task_id}"} <= keys
