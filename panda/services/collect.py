@@ -73,8 +73,9 @@ def collect(ctx: Context, limit: int = BATCH) -> Collected:
 def _collect_reports(ctx: Context, limit: int) -> Collected:
     with ctx.engine.begin() as connection:
         claimed = [one.job_id for one in collection.claim(connection, JobStatus.HOLDING.value, limit, AGAIN_S)]
-        if not claimed:
-            return Collected()
+    if not claimed:
+        return Collected()
+    with ctx.engine.begin() as connection:  # after the claim's commit: a report that cannot be judged comes last again
         rows = collection.holding_jobs(connection, claimed)
         cases = [_Case(row, _judge(connection, row)) for row in rows]
     cases, later = _register(ctx, cases)
