@@ -134,7 +134,7 @@ def test_waiting_jobs_are_killed_at_once_and_ended_ones_are_told_apart(
 
 
 def test_what_failed_is_retried_and_what_waits_is_finished(panda: Panda, ctx: Context, rows: Connection) -> None:
-    task = a_task(rows)
+    task = a_task(rows, expanded=True)
     a_bunch(rows, task)
     nothing = panda("retry", task)
     assert nothing.code == 1
