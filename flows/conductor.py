@@ -9,6 +9,7 @@ import logging
 import signal
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from flows.quick import quick_flows
@@ -87,32 +88,65 @@ def run_duty(duty: Duty, ctx: Context, stop: threading.Event) -> None:
             stop.wait(pause)
 
 
-def tell_stories(ctx: Context, stop: threading.Event) -> None:
-    """Tell the story of every due task, one after the other; several conductors share the work by leases."""
-    from flows.production_task import tell
+class Stories:
+    """Tells the stories of due tasks, a few at the same time; several conductors share the work by leases."""
 
-    failures = 0
-    with quick_flows():
-        while not stop.is_set():
-            pause = ctx.settings.conductor.story_interval_s
-            try:
-                due = upkeep.due_tasks(ctx, 20)
-                for task_id in due:
-                    if stop.is_set():
-                        break
-                    tell(task_id)
-                failures = 0
-            except Exception:
-                failures += 1
-                pause = min(LONGEST_PAUSE_S, 2.0 ** min(failures, 6))
-                log.exception("stories stand still (is Prefect there?); next try in %.0f s", pause)
-            stop.wait(pause)
+    def __init__(self, ctx: Context, stop: threading.Event, tell: Callable[[int], None]) -> None:
+        self._ctx, self._stop, self._tell = ctx, stop, tell
+        self._told: set[int] = set()
+        self._changed = threading.Condition()
+        self._failures = 0
+
+    def run(self) -> None:
+        """Look for due tasks until told to stop; after an error ever more seldom, while it lasts."""
+        at_once = self._ctx.settings.conductor.stories
+        with ThreadPoolExecutor(at_once, thread_name_prefix="story") as pool:
+            while not self._stop.is_set():
+                try:
+                    for task_id in upkeep.due_tasks(self._ctx, 20):
+                        self._give(pool, task_id, at_once)
+                except Exception:
+                    log.exception("due tasks cannot be read; next try in %.0f s", self._after_failure())
+                self._stop.wait(self._pause_s())
+
+    def _give(self, pool: ThreadPoolExecutor, task_id: int, at_once: int) -> None:
+        """Let a thread tell a task's story as soon as one is free; nothing if its story is told already."""
+        with self._changed:
+            while len(self._told) >= at_once and not self._stop.is_set():
+                self._changed.wait(1.0)
+            if task_id in self._told or self._stop.is_set():
+                return
+            self._told.add(task_id)
+        pool.submit(self._work, task_id)
+
+    def _work(self, task_id: int) -> None:
+        try:
+            with quick_flows():
+                self._tell(task_id)
+            self._failures = 0
+        except Exception:
+            pause = self._after_failure()
+            log.exception("task %d's story stands still (is Prefect there?); next in %.0f s", task_id, pause)
+        finally:
+            with self._changed:
+                self._told.discard(task_id)
+                self._changed.notify_all()
+
+    def _after_failure(self) -> float:
+        self._failures += 1
+        return self._pause_s()
+
+    def _pause_s(self) -> float:
+        usual = self._ctx.settings.conductor.story_interval_s
+        return min(LONGEST_PAUSE_S, 2.0 ** min(self._failures, 6)) if self._failures else usual
 
 
 def main() -> None:
     """Run until SIGTERM or SIGINT."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    from flows.production_task import tell  # Prefect sets logging up when it is loaded, unless that is done
+
     ctx = world()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -123,7 +157,7 @@ def main() -> None:
     for thread in threads:
         thread.start()
     log.info("conductor is up: %s, stories", ", ".join(duty.name for duty in duties(ctx)))
-    tell_stories(ctx, stop)
+    Stories(ctx, stop, tell).run()
     for thread in threads:
         thread.join(timeout=10)
     log.info("conductor is down")

@@ -12,7 +12,7 @@ from panda.domain.states import TaskStage
 from panda.services import read
 from tasks.leases import Telling, telling
 from tasks.report import report
-from tasks.story import assign_cloud, complete_task, expand, place_bunches, stage_inputs
+from tasks.story import assign_cloud, complete_task, expand, look, place_bunches, stage_inputs
 from tasks.world import world
 
 
@@ -26,29 +26,49 @@ def production_task(task_id: int) -> State[None]:
 
 
 def _tell(task_id: int, told: Telling) -> State[None]:
-    cloud = assign_cloud(told.lease)
-    if cloud.waits_for:
-        return _awaits(told, cloud.waits_for)
+    """Go from chapter to chapter; one that has nothing to tell now is left out."""
+    lease, made, placed = told.lease, 0, 0
 
-    jobs = expand(told.lease)
-    if jobs.failed:
-        report(task_id, jobs.failed)
-        told.waits_for = None
-        return Failed(name="Refused", message=jobs.failed)
-    if jobs.waits_for:
-        return _awaits(told, jobs.waits_for)
+    if look(lease).cloud:
+        cloud = assign_cloud(lease)
+        if cloud.waits_for:
+            return _awaits(told, cloud.waits_for)
 
-    sites = place_bunches(told.lease)
-    blocks = stage_inputs(told.lease)
+    if look(lease).jobs:
+        jobs = expand(lease)
+        made = jobs.jobs
+        if jobs.failed:
+            report(task_id, jobs.failed)
+            told.waits_for = None
+            return Failed(name="Refused", message=jobs.failed)
+        if jobs.waits_for:
+            return _awaits(told, jobs.waits_for)
+
+    waits_for: str | None = None
+    if look(lease).sites:
+        sites = place_bunches(lease)
+        placed, waits_for = sites.placed, sites.waits_for
+
+    if look(lease).inputs:
+        blocks = stage_inputs(lease)
+        waits_for = blocks.waits_for or waits_for
+
+    live = look(lease).live
+    if live:
+        report(task_id, waits_for or live, whole=bool(made or placed))
+        return _awaits(told, waits_for or live)
+    return _end(task_id, told)
+
+
+def _end(task_id: int, told: Telling) -> State[None]:
+    """Nothing is live any more: the datasets are closed, unless something is missing still."""
     end = complete_task(told.lease)
-
-    waits_for = blocks.waits_for or sites.waits_for or end.waits_for
-    report(task_id, waits_for, whole=bool(end.stage or jobs.jobs or sites.placed))
-    if end.stage:
-        told.waits_for = None
-        kind = Failed if end.stage is TaskStage.FAILED else Completed
-        return kind(name=end.stage.value.capitalize(), message=f"the task is {end.stage.value}, datasets are closed")
-    return _awaits(told, waits_for or "AwaitingJobs: pilots are at work")
+    if end.stage is None:
+        return _awaits(told, end.waits_for or "AwaitingJobs: pilots are at work")
+    told.waits_for = None
+    report(task_id, None)
+    kind = Failed if end.stage is TaskStage.FAILED else Completed
+    return kind(name=end.stage.value.capitalize(), message=f"the task is {end.stage.value}, datasets are closed")
 
 
 def _awaits(told: Telling, waits_for: str) -> State[None]:

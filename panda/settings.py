@@ -193,9 +193,9 @@ class DdmSettings(Group):
 class ConductorSettings(Group):
     """The continuous duties and how often they look for work when nothing woke them."""
 
-    collect_interval_s: float = Field(default=0.5, gt=0, le=3600, description="Final reports into outputs.")
-    fold_interval_s: float = Field(default=1.0, gt=0, le=3600, description="Events into counters.")
-    story_interval_s: float = Field(default=0.5, gt=0, le=3600, description="Due production tasks.")
+    collect_interval_s: float = Field(default=0.2, gt=0, le=3600, description="Final reports into outputs.")
+    fold_interval_s: float = Field(default=0.3, gt=0, le=3600, description="Events into counters.")
+    story_interval_s: float = Field(default=0.1, gt=0, le=3600, description="Due production tasks.")
     progress_interval_s: float = Field(default=60.0, gt=0, description="Between two stories for mere progress.")
     sweep_interval_s: float = Field(
         default=60.0, gt=0, le=86_400, description="Repeat what lost messages would have done."

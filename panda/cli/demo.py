@@ -107,7 +107,7 @@ class _Demo:
     def run(self) -> bool:
         production = proddb.connect(self.ctx.settings)
         taskids = self._into_proddb(production)
-        self.running.wait_until_up(180, ["prefect", "worker", *self._step("deployments")])
+        self.running.wait_until_up(180, ["prefect", *self._step("deployments")])
         self._trigger_bamboo()
         ids = self._wait_for_tasks(taskids)
         self._trigger_bamboo()

@@ -29,6 +29,7 @@ MODULES = {
     "conductor": "flows.conductor",
     "agent": "panda.ddm.embedded.agent",
     "factory": "pilot.factory",
+    "worker": "flows.worker",
 }
 
 
@@ -113,7 +114,7 @@ def command_of(name: str, settings: Settings) -> tuple[str, ...]:
         return (sys.executable, "-m", "prefect", "server", "start", *listens)
     if name == "worker":
         return (
-            *(sys.executable, "-m", "prefect", "worker", "start", "--pool", WORK_POOL, "--type", "process"),
+            *(sys.executable, "-m", MODULES[name], "--pool", WORK_POOL, "--type", "process"),
             *("--name", "panda-up", "--limit", "2"),
         )
     if name == "factory":
@@ -217,9 +218,8 @@ def _worker(settings: Settings) -> Part:
     return Part(
         "worker",
         command_of("worker", settings),
-        after=("prefect",),
+        after=("database",),  # it loads while the server does, waits for it, and makes the pool if there is none
         folder=ROOT,
-        prepare=lambda: _make_pool(settings),
         says=" started!",
         environment={"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"},
     )

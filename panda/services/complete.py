@@ -34,7 +34,7 @@ def complete(ctx: Context, lease: Lease) -> Completed:
         stage = TaskStage(task["stage"])
         if stage in FINAL_TASK:
             return Completed(stage)
-        waiting = _still_live(connection, task)
+        waiting = still_live(connection, lease.task_id, stage)
         if waiting is not None:
             return Completed(None, waiting)
         work.update_task(connection, lease.task_id, closed=True)  # the intent: from here on no retry can come between
@@ -56,12 +56,12 @@ def complete(ctx: Context, lease: Lease) -> Completed:
         return Completed(_finish(connection, lease.task_id))
 
 
-def _still_live(connection: Connection, task: RowMapping) -> str | None:
-    """Say what the task's end waits for; None when all its jobs are final and no more will come."""
-    if task["stage"] not in {TaskStage.RUNNING, TaskStage.ABORTING}:
-        return f"AwaitingStage: the task is {task['stage'].value}"
+def still_live(connection: Connection, task_id: int, stage: TaskStage) -> str | None:
+    """Say what a task's end waits for; None when all its jobs are final and no more will come."""
+    if stage not in {TaskStage.RUNNING, TaskStage.ABORTING}:
+        return f"AwaitingStage: the task is {stage.value}"
     live: Counter[str] = Counter()
-    for row in counters.counts_of_tasks(connection, [task["id"]]):
+    for row in counters.counts_of_tasks(connection, [task_id]):
         if JobStatus(row["status"]) not in FINAL_JOB:
             live[row["status"]] += row["n"]
     if not live:
