@@ -30,11 +30,12 @@ from panda.store import queue
 from tests.support.builders import a_context
 from tests.support.campaign import T1, T2, Campaign, a_reader, an_evgen
 from tests.support.database import cloned_database
-from tests.support.interrupted import interrupted
+from tests.support.interrupted import between_transactions
 
 _numbers = itertools.count(1)
 MOST_TASKS = 4
 SIGNS_OF_LIFE = (JobStatus.STARTING, JobStatus.RUNNING, JobStatus.HOLDING)
+ACTS = ("collect", "orders", "fold", "tell", "watch", "sweep")
 picks = st.integers(0, 11)
 sites = st.sampled_from((T1, T2))
 
@@ -64,6 +65,7 @@ class Machine(RuleBasedStateMachine):
         """Begin with a task that is at work."""
         self._submit(f"evgen{next(_numbers)}", n, site)
         self.campaign.tell(self.tasks[0])
+        self.acquire(2)
 
     @precondition(lambda self: len(self.tasks) < MOST_TASKS)
     @rule(n=st.integers(1, 4), site=st.sampled_from((T1, T2, None)))
@@ -153,23 +155,26 @@ class Machine(RuleBasedStateMachine):
         return self.campaign.stage(task) in FINAL_TASK
 
     # --- pilots -----------------------------------------------------------------------------------------------------
-    @rule(site=sites, n=st.integers(1, 3))
-    def acquire(self, site: str, n: int) -> None:
-        """A pilot asks for jobs, and asks again with the same request id: it gets the same."""
-        number = uuid4()
-        jobs = self.campaign.ask(site, n, request_id=number)
-        known = {job.job_id for job in (*self.held, *self.gone)}
-        assert not known & {job.job_id for job in jobs}, "a job was handed out twice"
-        if jobs:
-            assert [job.job_id for job in self.campaign.ask(site, n, request_id=number)] == [job.job_id for job in jobs]
-        self.held += jobs
+    @rule(n=st.integers(1, 3))
+    def acquire(self, n: int) -> None:
+        """Pilots ask for jobs, and ask again with the same request id: they get the same."""
+        for site in (T1, T2):
+            number = uuid4()
+            jobs = self.campaign.ask(site, n, request_id=number)
+            known = {job.job_id for job in (*self.held, *self.gone)}
+            assert not known & {job.job_id for job in jobs}, "a job was handed out twice"
+            if jobs:
+                again = self.campaign.ask(site, n, request_id=number)
+                assert [job.job_id for job in again] == [job.job_id for job in jobs]
+            self.held += jobs
 
-    @rule(site=sites, n=st.integers(1, 3))
-    def work(self, site: str, n: int) -> None:
+    @rule(n=st.integers(1, 3))
+    def work(self, n: int) -> None:
         """Pilots take jobs and run them well."""
-        for job in self.campaign.ask(site, n):
-            self.campaign.run(job)
-            self.gone.append(job)
+        for site in (T1, T2):
+            for job in self.campaign.ask(site, n):
+                self.campaign.run(job)
+                self.gone.append(job)
 
     @precondition(lambda self: self.held)
     @rule(of=picks, status=st.sampled_from(SIGNS_OF_LIFE))
@@ -263,17 +268,36 @@ class Machine(RuleBasedStateMachine):
         else:
             self.campaign.turn()
 
-    @rule(n=st.integers(0, 4))
-    def collect_twice(self, n: int) -> None:
-        """A collector that was thought dead goes on after another one did its work."""
+    @precondition(lambda self: self.held)
+    @rule(of=picks, ends=st.sampled_from(("well", "badly")), n=st.integers(1, 4))
+    def collect_twice(self, of: int, ends: str, n: int) -> None:
+        """A report comes; a collector that was thought dead goes on with it after another one did its work."""
+        self.report(of, ends)
 
         def another() -> None:
             self._time_passes()
             upkeep.collect(self.ctx)
 
         self._time_passes()
-        with interrupted(self.ctx, n, another, after=True) as (ctx, _):
-            upkeep.collect(ctx)
+        with between_transactions(self.ctx.engine, n, another):
+            upkeep.collect(self.ctx)
+
+    @rule(one=st.sampled_from(ACTS), other=st.sampled_from(ACTS), n=st.integers(1, 12))
+    def two_at_once(self, one: str, other: str, n: int) -> None:
+        """Somebody does his work between two transactions of somebody else's."""
+        self._time_passes()
+        with between_transactions(self.ctx.engine, n, lambda: self._act(other)):
+            self._act(one)
+
+    def _act(self, act: str) -> None:
+        if act == "tell":
+            self.tell()
+        elif act == "watch":
+            recover.watch(self.ctx)
+        elif act == "sweep":
+            activate.sweep(self.ctx)
+        else:
+            self.duty(act)
 
     def _time_passes(self) -> None:
         self.campaign.change("UPDATE to_collect SET next_at = now()")

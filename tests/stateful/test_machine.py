@@ -1,6 +1,7 @@
 """The machine in two lengths: a short one for every run, a long one, bounded by time, for the slow tests.
 
-Seeds are fixed, so that a failure comes again. MACHINE_SHRINK=yes looks for the shortest way to a failure.
+Seeds are fixed, so that a failure comes again. MACHINE_SHRINK=yes looks for the shortest way to a failure,
+MACHINE_SECONDS is how long the long one goes on.
 """
 
 import itertools
@@ -25,7 +26,7 @@ SHORT = settings(
     phases=(Phase.generate, *SHRINK),
 )
 PART = settings(SHORT, max_examples=4, stateful_step_count=50)
-LONG_S = 240.0
+LONG_S = float(os.environ.get("MACHINE_SECONDS", "120"))
 
 
 def run_machine(cluster: Address, number: int, chosen: settings) -> None:

@@ -81,7 +81,7 @@ def mutate(copy: Path, change: Change) -> None:
 
 def run_machine(copy: Path, test: str) -> subprocess.CompletedProcess[str]:
     """Run the machine of a copy in a process of its own."""
-    environment = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = os.environ | {"PYTHONPATH": str(copy), "MACHINE_SECONDS": "300", "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-m", "pytest", "-p", "no:xdist", f"tests/stateful/test_machine.py::{test}"]
     return subprocess.run(
         command, cwd=copy, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False

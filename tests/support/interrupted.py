@@ -1,10 +1,13 @@
-"""Owns interruptions of the DDM: before or after one of its calls an error, or the work of another, comes between."""
+"""Owns what comes between: before a transaction, or around a call of the DDM, an error or the work of another."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
+
+from sqlalchemy import Engine, event
 
 from panda.ddm.port import DataManager
 from panda.services.context import Context
@@ -48,3 +51,19 @@ def interrupted(ctx: Context, n: int, happens: Any, *, after: bool = False) -> I
     """A context whose DDM is interrupted at its n-th changing call (from 0)."""
     ddm = Interrupted(ctx.ddm, n, happens, after=after)
     yield replace(ctx, ddm=ddm), ddm
+
+
+@contextmanager
+def between_transactions(engine: Engine, n: int, happens: Callable[[], object]) -> Iterator[None]:
+    """Let something happen just before the n-th transaction (from 0) begins: whoever begins it holds no lock then."""
+    begun = itertools.count()
+
+    def begin(_connection: object) -> None:
+        if next(begun) == n:
+            happens()
+
+    event.listen(engine, "begin", begin)
+    try:
+        yield
+    finally:
+        event.remove(engine, "begin", begin)
