@@ -55,6 +55,7 @@ def house_environment(settings: Settings) -> dict[str, str]:
         **environment_of(settings),
         **prefect_environment(settings),
         "PYTHONPATH": python_path,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "PYTHONUNBUFFERED": "1",
         "NO_PROXY": no_proxy,
         "no_proxy": no_proxy,

@@ -16,7 +16,7 @@ from panda.ddm.port import DatasetSpec, DdmError, Did, FileSpec, ReplicaState, T
 from panda.domain.dispatch import ErrorPair
 from panda.domain.names import scope_of
 from panda.domain.states import JobStatus, TaskStage
-from panda.domain.templates import lfn_of
+from panda.domain.templates import JobNumbers, lfn_of
 from panda.domain.verdict import DDM_ADDER, ExpectedOutput, FoundOutput, Verdict, judge
 from panda.services.context import Context
 from panda.services.dispatch import KILLED, job_numbers
@@ -26,6 +26,8 @@ from panda.store import blocks, collection, ends, handover, inputs, work
 from panda.store.collection import OutputRow
 
 BATCH = 200
+SETTLED_AT_ONCE = 50
+"""Jobs that get their next state in one transaction: few enough that no pilot's update waits long for their locks."""
 AGAIN_S = 60.0
 TRANSFER_LOOK_S = (1.0, 30.0)
 
@@ -76,26 +78,40 @@ def _collect_reports(ctx: Context, limit: int) -> Collected:
     if not claimed:
         return Collected()
     with ctx.engine.begin() as connection:  # after the claim's commit: a report that cannot be judged comes last again
-        rows = collection.holding_jobs(connection, claimed)
-        cases = [_Case(row, _judge(connection, row)) for row in rows]
+        cases = _judged(connection, claimed)
     cases, later = _register(ctx, cases)
+    good, bad = [one for one in cases if one.verdict.finished], [one for one in cases if not one.verdict.finished]
     finished = transferring = failed = 0
-    for case in cases:
+    for chunk in _pieces(good, SETTLED_AT_ONCE):
         with ctx.engine.begin() as connection:
-            state = _settle(ctx, connection, case)
-        finished += state is JobStatus.FINISHED
-        transferring += state is JobStatus.TRANSFERRING
-        failed += state in {JobStatus.FAILED, JobStatus.CANCELLED}
+            finished += _settle_finished(connection, [one for one in chunk if not one.moves])
+            transferring += _settle_moving(connection, [one for one in chunk if one.moves])
+    for case in bad:
+        with ctx.engine.begin() as connection:
+            failed += _settle_failed(ctx, connection, case)
     if later:
         with ctx.engine.begin() as connection:
             collection.again(connection, dict.fromkeys(later, 5.0))
     return Collected(finished, transferring, failed)
 
 
-def _judge(connection: Connection, row: RowMapping) -> Verdict:
-    """Compare what the pilot reported with what the task expects of this job."""
-    full = handover.jobs_in_hand(connection, [row["id"]])[0]
-    numbers = job_numbers(full, inputs.files_of_jobs(connection, [row["id"]]))
+def _pieces(cases: Sequence[_Case], size: int) -> list[Sequence[_Case]]:
+    """Cut a sequence into pieces of at most `size`."""
+    return [cases[start : start + size] for start in range(0, len(cases), size)]
+
+
+def _judged(connection: Connection, jobs: Sequence[int]) -> list[_Case]:
+    """Compare what the pilots reported with what the tasks expect of these jobs."""
+    rows = collection.holding_jobs(connection, jobs)
+    ids = [row["id"] for row in rows]
+    handed = {row["id"]: row for row in handover.jobs_in_hand(connection, ids)}
+    files: dict[int, list[RowMapping]] = defaultdict(list)
+    for one in inputs.files_of_jobs(connection, ids):
+        files[one["job_id"]].append(one)
+    return [_Case(row, _judge(row, job_numbers(handed[row["id"]], files[row["id"]]))) for row in rows]
+
+
+def _judge(row: RowMapping, numbers: JobNumbers) -> Verdict:
     expected = [
         ExpectedOutput(
             place,
@@ -182,69 +198,70 @@ def _with_error(case: _Case, error: str | None) -> _Case:
     return _Case(case.row, verdict)
 
 
-# --- the decision, one transaction per job --------------------------------------------------------------------------
-def _settle(ctx: Context, connection: Connection, case: _Case) -> JobStatus | None:
-    """Give the job its next state; None when somebody was faster."""
-    job = case.row["id"]
-    if not case.verdict.finished:
-        return _settle_failed(ctx, connection, case)
-    new = JobStatus.TRANSFERRING if case.moves else JobStatus.FINISHED
-    if new is JobStatus.FINISHED:
-        if not ends.end_jobs(connection, [job], new, why=case.verdict.words, who="collector"):
-            return None
-    else:
-        if not ends.set_status(connection, job, new, why="outputs move to the T1", who="collector"):
-            return None
-        collection.queue_for_collection(connection, job, new.value)
-    collection.add_outputs(connection, _rows(connection, case, "transferring" if case.moves else "ready"))
-    return new
+# --- the decision ---------------------------------------------------------------------------------------------------
+def _settle_finished(connection: Connection, cases: Sequence[_Case]) -> int:
+    """Finish jobs whose outputs lie where they belong; returns how many were not final already."""
+    if not cases:
+        return 0
+    jobs, why = [case.row["id"] for case in cases], cases[0].verdict.words
+    done = set(ends.end_jobs(connection, jobs, JobStatus.FINISHED, why=why, who="collector"))
+    _add_outputs(connection, [case for case in cases if case.row["id"] in done], "ready")
+    return len(done)
 
 
-def _settle_failed(ctx: Context, connection: Connection, case: _Case) -> JobStatus | None:
-    """Fail the job and try it again; one that was killed on our order is cancelled (wire-protocol.md 9.1)."""
-    job, stage = case.row["id"], TaskStage(case.row["stage"])
+def _settle_moving(connection: Connection, cases: Sequence[_Case]) -> int:
+    """Let jobs wait for their outputs to arrive at the T1; returns how many were not final already."""
+    if not cases:
+        return 0
+    jobs, new = [case.row["id"] for case in cases], JobStatus.TRANSFERRING
+    moved = ends.set_status(connection, jobs, new, why="outputs move to the T1", who="collector")
+    collection.queue_for_collection(connection, moved, new.value)
+    _add_outputs(connection, [case for case in cases if case.row["id"] in set(moved)], "transferring")
+    return len(moved)
+
+
+def _settle_failed(ctx: Context, connection: Connection, case: _Case) -> bool:
+    """Fail a job and try it again; one that was killed on our order is cancelled (wire-protocol.md 9.1)."""
+    job, stage, why = case.row["id"], TaskStage(case.row["stage"]), case.verdict.words
     if stage is TaskStage.ABORTING or any(_is_kill(one) for one in case.verdict.errors):
-        if not ends.end_jobs(connection, [job], JobStatus.CANCELLED, why=case.verdict.words, who="collector"):
-            return None
-        collection.add_outputs(connection, _rows(connection, case, "ready"))
-        return JobStatus.CANCELLED
-    ended = fail_jobs(
-        ctx, connection, [job], case.verdict.errors, why=case.verdict.words, who="collector", charged=True
-    )
-    if not ended.jobs:
-        return None
-    collection.add_outputs(connection, _rows(connection, case, "ready"))
-    return JobStatus.FAILED
+        ended: Sequence[int] = ends.end_jobs(connection, [job], JobStatus.CANCELLED, why=why, who="collector")
+    else:
+        ended = fail_jobs(ctx, connection, [job], case.verdict.errors, why=why, who="collector", charged=True).jobs
+    if ended:
+        _add_outputs(connection, [case], "ready")
+    return bool(ended)
 
 
 def _is_kill(pair: ErrorPair) -> bool:
     return (pair.component, pair.code) == (KILLED.component, KILLED.code)
 
 
-def _rows(connection: Connection, case: _Case, state: str) -> list[OutputRow]:
-    local = case.row["ddm_mode"] == "none"
+def _add_outputs(connection: Connection, cases: Sequence[_Case], state: str) -> None:
+    """Store the outputs of jobs; those of a task without data management are where they belong at once."""
+    names = sorted({one.expected.dataset for case in cases for one in case.verdict.outputs})
+    datasets = work.datasets_by_name(connection, names)
     rows = []
-    for one in case.verdict.outputs:
-        known = work.dataset_by_name(connection, one.expected.dataset)
-        if known is None:
-            continue
-        spec = _spec(case, one)
-        rows.append(
-            OutputRow(
-                job_id=case.row["id"],
-                place=one.expected.place,
-                dataset_id=known["id"],
-                scope=spec.did.scope,
-                lfn=spec.did.name,
-                guid=spec.guid,
-                bytes=one.bytes,
-                adler32=one.adler32,
-                events=one.events,
-                rse=one.rse,
-                state="attached" if local else state,
+    for case in cases:
+        for one in case.verdict.outputs:
+            if one.expected.dataset not in datasets:
+                continue
+            spec = _spec(case, one)
+            rows.append(
+                OutputRow(
+                    job_id=case.row["id"],
+                    place=one.expected.place,
+                    dataset_id=datasets[one.expected.dataset],
+                    scope=spec.did.scope,
+                    lfn=spec.did.name,
+                    guid=spec.guid,
+                    bytes=one.bytes,
+                    adler32=one.adler32,
+                    events=one.events,
+                    rse=one.rse,
+                    state="attached" if case.row["ddm_mode"] == "none" else state,
+                )
             )
-        )
-    return rows
+    collection.add_outputs(connection, rows)
 
 
 # --- arrivals and attaching -----------------------------------------------------------------------------------------

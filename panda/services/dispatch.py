@@ -269,12 +269,12 @@ def _take(connection: Connection, row: RowMapping, news: JobUpdate) -> UpdateAns
     if news.status in {JobStatus.FINISHED, JobStatus.FAILED}:
         return _final(connection, row, news, who)
     if news.status in {JobStatus.HOLDING, JobStatus.TRANSFERRING}:
-        if ends.set_status(connection, news.job_id, JobStatus.HOLDING, why="the pilot keeps its outputs", who=who):
-            collection.queue_for_collection(connection, news.job_id, JobStatus.HOLDING.value)
+        if ends.set_status(connection, [news.job_id], JobStatus.HOLDING, why="the pilot keeps its outputs", who=who):
+            collection.queue_for_collection(connection, [news.job_id], JobStatus.HOLDING.value)
         collection.seen(connection, news.job_id, news.node, news.batch_id)
         return UpdateAnswer(accepted=True, command=command)
     if news.status in {JobStatus.STARTING, JobStatus.RUNNING}:
-        ends.set_status(connection, news.job_id, news.status, why="reported", who=who)
+        ends.set_status(connection, [news.job_id], news.status, why="reported", who=who)
         collection.seen(connection, news.job_id, news.node, news.batch_id)
         return UpdateAnswer(accepted=True, command=command)
     return UpdateAnswer(accepted=False, command=command, note=f"a pilot cannot report {news.status.value}")
@@ -290,9 +290,9 @@ def _final(connection: Connection, row: RowMapping, news: JobUpdate, who: str) -
     if row["command"] == KILL and news.status is JobStatus.FAILED:
         news = replace(news, errors=(*news.errors, KILLED))
     collection.add_report(connection, news)
-    ends.set_status(connection, news.job_id, JobStatus.HOLDING, why=f"reported {news.status.value}", who=who)
+    ends.set_status(connection, [news.job_id], JobStatus.HOLDING, why=f"reported {news.status.value}", who=who)
     handover.give_back(connection, news.job_id)
-    collection.queue_for_collection(connection, news.job_id, JobStatus.HOLDING.value)
+    collection.queue_for_collection(connection, [news.job_id], JobStatus.HOLDING.value)
     return UpdateAnswer(accepted=True)
 
 

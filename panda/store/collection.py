@@ -76,15 +76,16 @@ def add_report(connection: Connection, update: JobUpdate) -> bool:
     return made.rowcount == 1
 
 
-def queue_for_collection(connection: Connection, job_id: int, state: str) -> None:
-    """Put a job on the collector's list; one that is there already is looked at again now."""
+def queue_for_collection(connection: Connection, jobs: Sequence[int], state: str) -> None:
+    """Put jobs on the collector's list; one that is there already is looked at again now."""
     connection.execute(
         text("""
-            INSERT INTO to_collect (job_id, state) VALUES (:job, CAST(:state AS job_status))
+            INSERT INTO to_collect (job_id, state)
+            SELECT u.job_id, CAST(:state AS job_status) FROM unnest(CAST(:jobs AS bigint[])) AS u (job_id) ORDER BY 1
             ON CONFLICT (job_id) DO UPDATE SET state = excluded.state, next_at = now(),
                 since = CASE WHEN to_collect.state = excluded.state THEN to_collect.since ELSE now() END
         """),
-        {"job": job_id, "state": state},
+        {"jobs": list(jobs), "state": state},
     )
 
 

@@ -217,37 +217,29 @@ def retry(connection: Connection, jobs: list[int], *, why: str, who: str, bunch_
     return [row.id for row in born]
 
 
-def set_status(connection: Connection, job_id: int, new: JobStatus, *, why: str, who: str) -> bool:
-    """Move one job that a pilot or the collector holds along the table; False when its state does not allow it."""
-    connection.execute(text("SELECT id FROM job WHERE id = :job FOR UPDATE"), {"job": job_id})
-    row = connection.execute(
-        text("""
-            WITH old AS (SELECT id, status FROM job WHERE id = :job)
-            UPDATE job j SET status = CAST(:new AS job_status) FROM old
-            WHERE j.id = old.id AND j.status = ANY(CAST(:sources AS job_status[]))
-            RETURNING j.task_id, j.site_id, old.status AS before
-        """),
-        {"job": job_id, "new": new.value, "sources": [one.value for one in sources_of(new)]},
-    ).one_or_none()
-    if row is None:
-        return False
-    connection.execute(
-        text("""
-            INSERT INTO job_event (task_id, job_id, cores, from_site, from_state, to_site, to_state, why, who)
-            SELECT :task, :job, cores, :site, CAST(:before AS job_status), :site, CAST(:new AS job_status), :why, :who
-            FROM production_task WHERE id = :task
-        """),
-        {
-            "task": row.task_id,
-            "job": job_id,
-            "site": row.site_id,
-            "before": row.before,
-            "new": new.value,
-            "why": why[:500],
-            "who": who[:200],
-        },
+_SET = text("""
+    WITH old AS (SELECT id, status FROM job WHERE id = ANY(:jobs)
+    ), done AS (
+        UPDATE job j SET status = CAST(:new AS job_status) FROM old
+        WHERE j.id = old.id AND j.status = ANY(CAST(:sources AS job_status[]))
+        RETURNING j.id, j.task_id, j.site_id, old.status AS before
+    ), event AS (
+        INSERT INTO job_event (task_id, job_id, cores, from_site, from_state, to_site, to_state, why, who)
+        SELECT d.task_id, d.id, t.cores, d.site_id, d.before, d.site_id, CAST(:new AS job_status), :why, :who
+        FROM done d JOIN production_task t ON t.id = d.task_id
     )
-    return True
+    SELECT id FROM done ORDER BY id
+""")
+
+
+def set_status(connection: Connection, jobs: list[int], new: JobStatus, *, why: str, who: str) -> list[int]:
+    """Move jobs that pilots or the collector hold along the table; returns those whose state allowed it."""
+    connection.execute(text("SELECT id FROM job WHERE id = ANY(:jobs) ORDER BY id FOR UPDATE"), {"jobs": jobs})
+    sources = [one.value for one in sources_of(new)]
+    moved = connection.execute(
+        _SET, {"jobs": jobs, "new": new.value, "sources": sources, "why": why[:500], "who": who[:200]}
+    )
+    return list(moved.scalars())
 
 
 def add_errors(connection: Connection, jobs: list[int], errors: list[dict[str, object]]) -> None:

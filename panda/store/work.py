@@ -1,6 +1,6 @@
 """Production tasks in the database: insert, lease, stage, wake-up. Which jobs they have is `store.jobs`' business."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from uuid import UUID
@@ -154,6 +154,12 @@ def inputs_of(connection: Connection, task_id: int) -> list[RowMapping]:
 def dataset_by_name(connection: Connection, name: str) -> RowMapping | None:
     """Find a dataset that PanDA knows by its bare name."""
     return connection.execute(select(dataset).where(dataset.c.name == name)).mappings().one_or_none()
+
+
+def datasets_by_name(connection: Connection, names: Sequence[str]) -> dict[str, int]:
+    """Find the ids of datasets that PanDA knows by their bare names; unknown ones are left out."""
+    rows = connection.execute(select(dataset.c.name, dataset.c.id).where(dataset.c.name.in_(names)))
+    return {row.name: row.id for row in rows}
 
 
 def datasets_of(connection: Connection, task_id: int) -> list[RowMapping]:

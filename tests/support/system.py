@@ -19,6 +19,7 @@ from typing import TypeVar
 
 import psutil
 from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
 
 from panda import wiring
 from panda.cli.orders import order_run
@@ -187,13 +188,18 @@ class System:
         return [one.stage.value for one in self.until(ended, limit_s, f"tasks {wanted} to end")]
 
     def until(self, condition: Callable[[], Found | None], limit_s: float, what: str) -> Found:
-        """Look again and again until a condition gives something true; AssertionError says what did not come."""
+        """Look again and again until a condition gives something true; AssertionError says what did not come.
+
+        A database that is away for a while (it may be killed and started again) is waited for.
+        """
         end = time.monotonic() + limit_s
-        while not (found := condition()):
+        while True:
+            with contextlib.suppress(OperationalError):
+                if found := condition():
+                    return found
             if time.monotonic() > end:
                 raise AssertionError(f"waited {limit_s:.0f} s in vain for {what}")
             time.sleep(LOOK_S)
-        return found
 
     def story(self) -> str:
         """What one needs to know after a failure: what `panda up` said, the tasks, and the end of every log."""
