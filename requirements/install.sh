@@ -53,9 +53,9 @@ for file in "${sets[@]}"; do
     args+=(-r "$file")
 done
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/boot.txt
-if ! .venv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes --only-binary :all: --compile-bytecode "${args[@]}"; then
+if ! .venv/bin/uv pip install --quiet --system-certs --python .venv/bin/python --require-hashes --only-binary :all: --compile-bytecode "${args[@]}"; then
     echo "uv could not install them; trying pip, which knows other ways to the package index."
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: "${args[@]}"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all: "${args[@]}"
 fi
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-index --no-build-isolation --editable .
 for name in "$@"; do
