@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TypeAlias
 
 from panda.domain.dispatch import HandedInput, HandedJob, HandedOutput, QueueDemand, UpdateAnswer
+from panda.domain.resource_types import resource_type_of
 
 WireValue: TypeAlias = str | int | float | bool | None
 WireJob: TypeAlias = dict[str, WireValue]
@@ -13,6 +14,8 @@ WireJob: TypeAlias = dict[str, WireValue]
 STATUS_OK = 0
 STATUS_NO_JOBS = 20
 STATUS_INVALID = 50
+NO_JOBS = "No jobs in PanDA"
+"""The very words by which Harvester tells an empty answer from an error (wire-protocol.md 8)."""
 ANALYSIS_LABELS = frozenset({"user", "panda"})
 _LOG_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "panda:log")
 
@@ -70,7 +73,7 @@ def _work(job: HandedJob) -> WireJob:
         "maxCpuCount": job.max_cpu_s,
         "maxDiskCount": job.disk_mb,
         "maxDiskUnit": "MB",
-        "resource_type": "MCORE" if job.cores > 1 else "SCORE",
+        "resource_type": resource_type_of(job.cores, job.memory_mb),
         "transferType": "NULL",
         "jobType": "analysis" if analysis else "production",
         "firstEvent": job.first_event,
@@ -119,6 +122,11 @@ def _outputs(files: Sequence[HandedOutput], site: str) -> WireJob:
         "scopeLog": log.scope if log else "NULL",
         "logGUID": str(uuid.uuid5(_LOG_NAMESPACE, f"{log.scope}:{log.lfn}")) if log else "NULL",
     }
+
+
+def no_jobs(retry_after_s: float) -> dict[str, object]:
+    """The data of an answer without jobs: Harvester reads the words, our own pilot when (s) to ask again."""
+    return {"StatusCode": STATUS_NO_JOBS, "errorDialog": NO_JOBS, "jobs": [], "retry_after": retry_after_s}
 
 
 def wire_update(answer: UpdateAnswer) -> dict[str, WireValue]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from panda.brokerage.decision import Rejection
 from panda.brokerage.snapshot import TEST_LABELS, Needs, Release, has_release, show_releases
+from panda.domain.resource_types import resource_type_of
 
 # Which jobs a pilot takes, by the label it asks with (domain.md 1, "Panda server": prodSourceLabel classes).
 PRODUCTION_LABELS = frozenset({"managed", "prod_test", "validation", "software", "install", "regional"})
@@ -29,6 +30,7 @@ class PilotFacts:
 
     `releases` are the names it found in the site's software folder; an empty set is a finding, None is not.
     `owner` and `working_group` are set for private pilots, which take only that person's or group's jobs.
+    `resource_type` is set by factories that ask for jobs of one kind of slot.
     """
 
     site_id: int
@@ -42,6 +44,7 @@ class PilotFacts:
     vos: frozenset[str] | None = None
     owner: str = ""
     working_group: str = ""
+    resource_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +155,15 @@ def cores(pilot: PilotFacts, wanted: ClassFacts, _queue: QueueFacts) -> Rejectio
     return _at_least("cores", "cores", pilot.cores, wanted.needs.cores)
 
 
+def resource_type(pilot: PilotFacts, wanted: ClassFacts, _queue: QueueFacts) -> Rejection | None:
+    """A factory that asks for one resource type gets only jobs of it (wire-protocol.md 8, get_jobs)."""
+    asks = resource_type_of(wanted.needs.cores, wanted.needs.memory_mb)
+    if pilot.resource_type in {"", asks}:
+        return None
+    text = f"the job is {asks}, the pilot asks for {pilot.resource_type}"
+    return _refuse("resource type", pilot.resource_type, asks, text)
+
+
 def wall_time(pilot: PilotFacts, wanted: ClassFacts, queue: QueueFacts) -> Rejection | None:
     """The job must end before the slot does, on the cores that this node really has."""
     if pilot.remaining_s is None:
@@ -181,7 +193,7 @@ def release(pilot: PilotFacts, wanted: ClassFacts, queue: QueueFacts) -> Rejecti
     return _refuse("release", have, wish, f"release {wish} is not among those of {queue.name}: {have}")
 
 
-RULES: tuple[Rule, ...] = (site, status, label, vo, owner, memory, disk, cores, wall_time, release)
+RULES: tuple[Rule, ...] = (site, status, label, vo, owner, memory, disk, cores, resource_type, wall_time, release)
 
 
 def core_power(pilot: PilotFacts, queue: QueueFacts) -> float | None:

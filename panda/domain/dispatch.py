@@ -32,6 +32,7 @@ class PilotAsk:
     worker_id: int | None = None
     batch_id: str | None = None
     request_id: UUID | None = None
+    resource_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

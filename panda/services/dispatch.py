@@ -84,6 +84,7 @@ def _pilot(ask: PilotAsk, place: RowMapping) -> PilotFacts:
         vos=None if ask.vo is None else frozenset({ask.vo}),
         owner=ask.owner or "",
         working_group=ask.working_group or "",
+        resource_type=ask.resource_type or "",
     )
 
 

@@ -12,15 +12,12 @@ from panda_api.body import WireRoute
 from panda_api.context import ASYNCHRONOUS, Ctx
 from panda_api.envelope import Envelope, WireResponse, failed, failure, succeeded, success
 from panda_api.errors import described, field_name, sentence
-from panda_api.render import STATUS_INVALID, STATUS_NO_JOBS, STATUS_OK, wire_job, wire_update
+from panda_api.render import NO_JOBS, STATUS_INVALID, STATUS_OK, no_jobs, wire_job, wire_update
 from panda_api.security import Identity, Policy, permit
 from panda_api.wire.job import JobId
 from panda_api.wire.pilot import AcquireJobs, UpdateJob, UpdateJobsBulk, UpdateWorkerStatus
 
 router = APIRouter(prefix="/api/v1/pilot", tags=["pilot"], route_class=WireRoute)
-
-NO_JOBS = "No jobs in PanDA"
-"""The very words by which Harvester tells an empty answer from an error (wire-protocol.md 8)."""
 
 
 @router.post("/acquire_jobs", response_model=Envelope)
@@ -28,9 +25,7 @@ def acquire_jobs(wanted: AcquireJobs, ctx: Ctx, _caller: Annotated[Identity, per
     """Jobs that this node may run, the most urgent first; the same `request_id` gets the same jobs again."""
     jobs = dispatch.acquire(ctx, wanted.ask())
     if not jobs:
-        return failed(
-            NO_JOBS, {"StatusCode": STATUS_NO_JOBS, "jobs": [], "retry_after": ctx.settings.pilot.retry_after_s}
-        )
+        return failed(NO_JOBS, no_jobs(ctx.settings.pilot.retry_after_s))
     source = ctx.settings.api_url
     return succeeded({"StatusCode": STATUS_OK, "jobs": [wire_job(one, source) for one in jobs]})
 

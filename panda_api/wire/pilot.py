@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import AliasChoices, BeforeValidator, Field, field_validator
 
 from panda.domain.dispatch import ErrorPair, JobUpdate, OutputReport, PilotAsk, WorkerReport
 from panda.domain.names import check_name
@@ -57,6 +57,7 @@ class AcquireJobs(WireModel):
     worker_id: MaybeNumber = None
     batch_id: MaybeName = None
     request_id: UUID | None = None
+    resource_type: Annotated[MaybeName, Field(validation_alias=AliasChoices("resource_type", "resourceType"))] = None
 
     def ask(self) -> PilotAsk:
         """The request as the domain knows it."""
@@ -78,6 +79,7 @@ class AcquireJobs(WireModel):
             worker_id=self.worker_id,
             batch_id=self.batch_id,
             request_id=self.request_id,
+            resource_type=self.resource_type,
         )
 
 

@@ -21,6 +21,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
         {"remaining_time": 5000, "cpu": 1250.0},
         {"remaining_time": 5000, "cpu": 2600.0},
     ),
+    "resource type": ({"resources": {"cores": 8}}, {"resourceType": "SCORE"}, {"resource_type": "MCORE"}),
     "remaining time": ({"resources": {"wall_s": 3600}}, {"remaining_time": 1800}, {"remaining_time": 7200}),
     "releases": ({"release": "R-1"}, {"releases": ["R-0", "R-2"]}, {"releases": ["R-1", "R-2"]}),
     "VO": ({"vo": "charmm"}, {"vo": "atlas"}, {"vo": "charmm"}),
@@ -46,7 +47,12 @@ def test_one_refusal_and_one_acceptance(caller: Caller, ctx: Context, criterion:
     assert refused == {
         "success": False,
         "message": "No jobs in PanDA",
-        "data": {"StatusCode": 20, "jobs": [], "retry_after": ctx.settings.pilot.retry_after_s},
+        "data": {
+            "StatusCode": 20,
+            "errorDialog": "No jobs in PanDA",
+            "jobs": [],
+            "retry_after": ctx.settings.pilot.retry_after_s,
+        },
     }
     accepted = caller.post("/api/v1/pilot/acquire_jobs", an_ask(**fit)).json()
     assert accepted["success"], accepted["message"]

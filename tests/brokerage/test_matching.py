@@ -42,6 +42,8 @@ ACCEPTED: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, A
     ({"memory_mb": 0}, {"memory_mb": 500_000}, {}, {}),
     ({"disk_mb": 5000}, {"disk_mb": 5000}, {}, {}),
     ({"cores": 8}, {"cores": 8}, {}, {}),
+    ({"resource_type": "MCORE"}, {"cores": 8, "memory_mb": 16_000}, {}, {}),
+    ({"resource_type": "SCORE_HIMEM"}, {"memory_mb": 2001}, {}, {}),
     ({"remaining_s": 200}, {"wall_s": 100, "work_hs23_s": 1000}, {}, {}),
     ({"remaining_s": 150, "cpu_mhz": 4000}, {"wall_s": 100, "work_hs23_s": 1000}, {}, {"reference_mhz": 2000}),
     ({"remaining_s": 200, "cpu_mhz": 10}, {"wall_s": 100, "work_hs23_s": 1000}, {}, {}),
@@ -69,6 +71,8 @@ REFUSED: list[
     ({"memory_mb": 1999}, {"memory_mb": 2000}, {}, {}, "memory", 1999, 2000),
     ({"disk_mb": 4999}, {"disk_mb": 5000}, {}, {}, "disk", 4999, 5000),
     ({"cores": 1}, {"cores": 8}, {}, {}, "cores", 1, 8),
+    ({"resource_type": "MCORE"}, {"cores": 1}, {}, {}, "resource type", "MCORE", "SCORE"),
+    ({"resource_type": "MCORE"}, {"cores": 8, "memory_mb": 16_008}, {}, {}, "resource type", "MCORE", "MCORE_HIMEM"),
     ({"remaining_s": 199}, {"wall_s": 100, "work_hs23_s": 1000}, {}, {}, "wall time", 199, 200),
     (
         {"remaining_s": 200, "cpu_mhz": 1000},
