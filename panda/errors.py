@@ -43,6 +43,12 @@ class Forbidden(PandaError):
     code = "forbidden"
 
 
+class NotOwner(Forbidden):
+    """The caller may do such things, but not to this one: it is somebody else's."""
+
+    code = "not_owner"
+
+
 class Conflict(PandaError):
     """The state changed meanwhile or forbids the step; somebody else was faster, or the name is already taken."""
 

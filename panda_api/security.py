@@ -1,13 +1,12 @@
-"""Who calls, and what a caller may do: Identity, one table of permissions that denies by default, one policy per route.
+"""Who calls, and what a caller may do: one table of permissions that denies by default, one policy per route.
 
 A route states its policy with `permit(Policy.X)`; an app with a route that states none does not start.
-While no identity is configured there is one way to be somebody: calling from this machine makes a local operator.
-Headers never make an identity (security-sites.md section 3, attack 4). Tokens and certificates join in `identify`.
+Only this machine may call. Who shows a bearer token is whom the token names (`panda.auth.tokens`), everybody else the
+local operator. No other header makes an identity (security-sites.md section 3, attack 4). Certificates will join.
 """
 
 import ipaddress
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,24 +16,33 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Mount, Router
 from typing_extensions import override
 
+from panda.auth.identity import Identity, Role
+from panda.auth.tokens import identity_of
 from panda.ddm.notification import SIGNATURE_HEADER, is_signed
 from panda.errors import Forbidden
 from panda.settings import notify_secret
 
+__all__ = [
+    "DDM_SERVICE",
+    "LOCAL_OPERATOR",
+    "PERMISSIONS",
+    "Depended",
+    "Identity",
+    "Permit",
+    "Policy",
+    "Role",
+    "SignedPermit",
+    "check_every_route",
+    "every_route",
+    "identify",
+    "may",
+    "permit",
+    "permit_signed",
+    "policy_of",
+]
+
 Depended = Any
 """What `Depends` returns: fastapi's own marker has no public type."""
-
-
-class Role(StrEnum):
-    """What somebody is to the system (security-sites.md section 3)."""
-
-    USER = "user"
-    PILOT = "pilot"
-    FACTORY = "factory"
-    SITE_ADMIN = "site admin"
-    PRODUCTION_MANAGER = "production manager"
-    OPERATOR = "operator"
-    SERVICE = "service"
 
 
 class Policy(StrEnum):
@@ -81,15 +89,6 @@ PERMISSIONS: Mapping[Policy, frozenset[Role]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Somebody, what they are, and how we know."""
-
-    name: str
-    roles: frozenset[Role]
-    known_by: str
-
-
 LOCAL_OPERATOR = Identity("local operator", frozenset(Role) - {Role.SERVICE}, "calls from this machine")
 DDM_SERVICE = Identity("ddm", frozenset({Role.SERVICE}), "signs with the notification key")
 
@@ -112,7 +111,13 @@ def identify(request: Request) -> Identity:
         )
     if not _is_own_name(request) or _is_foreign_page(request):
         raise Forbidden("the call was sent by a web page of another site", hint="call the API directly")
-    return LOCAL_OPERATOR
+    authorization = request.headers.get("authorization")
+    if authorization is None:
+        return LOCAL_OPERATOR
+    # An Origin that is an address is a browser's and passed above: it names no VO.
+    origin = request.headers.get("origin", "")
+    now = request.app.state.context.clock()
+    return identity_of(authorization, "" if "://" in origin else origin, now)
 
 
 def _is_loopback(host: str) -> bool:

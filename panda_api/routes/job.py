@@ -4,7 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from panda.services import control, read, submit
+from panda.auth.permission import permitted
+from panda.services import control, ownership, read, submit
 from panda.services.submit import LooseJob
 from panda_api.body import WireRoute
 from panda_api.context import ASYNCHRONOUS, Ctx
@@ -27,30 +28,33 @@ UNKNOWN_JOB = {"status": "unknown", "command": "tobekilled"}
 def submit_jobs(wanted: SubmitJobs, ctx: Ctx, caller: Annotated[Identity, permit(Policy.SUBMIT_JOBS)]) -> WireResponse:
     """Store jobs with parameters of their own; they get a production task of their own. Placement follows."""
     jobs = [LooseJob(one.parameters, one.inputs, one.priority_offset) for one in wanted.jobs]
-    made = submit.submit_jobs(ctx, wanted.request.request(caller.name), jobs, caller.name)
+    request = permitted(caller, wanted.request.request(caller.name))
+    made = submit.submit_jobs(ctx, request, jobs, caller.name)
     return succeeded({"jediTaskID": made.task_id, "job_ids": list(made.job_ids)})
 
 
 @router.get("/get_status", response_model=Envelope)
-def get_status(job_ids: WantedJobs, ctx: Ctx, _caller: Reader) -> WireResponse:
+def get_status(job_ids: WantedJobs, ctx: Ctx, caller: Reader) -> WireResponse:
     """Status of each job and the command for its pilot, in order."""
+    ownership.check_jobs(ctx, caller, job_ids)
     found = {one.id: {"status": one.status.value, "command": one.command} for one in read.jobs(ctx, job_ids)}
     return succeeded([found.get(one, UNKNOWN_JOB) for one in job_ids])
 
 
 @router.get("/get_description", response_model=Envelope)
-def get_description(job_ids: WantedJobs, ctx: Ctx, _caller: Reader) -> WireResponse:
+def get_description(job_ids: WantedJobs, ctx: Ctx, caller: Reader) -> WireResponse:
     """Everything about each job, in order; null for an unknown one."""
-    return _descriptions(ctx, job_ids)
+    return _descriptions(ctx, caller, job_ids)
 
 
 @router.post("/get_description", response_model=Envelope)
-def post_get_description(wanted: DescribeJobs, ctx: Ctx, _caller: Reader) -> WireResponse:
+def post_get_description(wanted: DescribeJobs, ctx: Ctx, caller: Reader) -> WireResponse:
     """The same for clients that ask by POST."""
-    return _descriptions(ctx, wanted.job_ids)
+    return _descriptions(ctx, caller, wanted.job_ids)
 
 
-def _descriptions(ctx: Ctx, job_ids: list[int]) -> WireResponse:
+def _descriptions(ctx: Ctx, caller: Identity, job_ids: list[int]) -> WireResponse:
+    ownership.check_jobs(ctx, caller, job_ids)
     found = {one.id: job_object(one) for one in read.jobs(ctx, job_ids)}
     return succeeded([found.get(one) for one in job_ids])
 
@@ -58,6 +62,7 @@ def _descriptions(ctx: Ctx, job_ids: list[int]) -> WireResponse:
 @router.post("/kill", response_model=Envelope, openapi_extra=ASYNCHRONOUS)
 def kill(wanted: KillJobs, ctx: Ctx, caller: Steerer) -> WireResponse:
     """Kill jobs, running ones through their next heartbeat; true or false for each (false: unknown or final)."""
+    ownership.check_jobs(ctx, caller, wanted.job_ids)
     why = "killed through the API" + (f" (code {wanted.code})" if wanted.code is not None else "")
     killed = control.kill_jobs(ctx, wanted.job_ids, caller.name, why)
     return succeeded([killed.get(one, False) for one in wanted.job_ids])

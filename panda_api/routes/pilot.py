@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from panda.domain.dispatch import UpdateAnswer
 from panda.errors import BadRequest
-from panda.services import dispatch, read, supply
+from panda.services import dispatch, ownership, read, supply
 from panda_api.body import WireRoute
 from panda_api.context import ASYNCHRONOUS, Ctx
 from panda_api.envelope import Envelope, WireResponse, failed, failure, succeeded, success
@@ -70,9 +70,10 @@ def _update_envelope(job_id: int, answer: UpdateAnswer) -> dict[str, object]:
 def get_job_status(
     job_ids: Annotated[list[JobId], Query(min_length=1, max_length=5500)],
     ctx: Ctx,
-    _caller: Annotated[Identity, permit(Policy.READ_JOBS)],
+    caller: Annotated[Identity, permit(Policy.READ_JOBS)],
 ) -> WireResponse:
     """The status and attempt of each job, in order; "not found" for an unknown one."""
+    ownership.check_jobs(ctx, caller, job_ids)
     found = {one.id: one for one in read.jobs(ctx, job_ids)}
     return succeeded(
         [

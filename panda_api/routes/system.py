@@ -24,6 +24,9 @@ async def get_attributes(request: Request, caller: Annotated[Identity, permit(Po
         "name": caller.name,
         "roles": ", ".join(sorted(caller.roles)),
         "known_by": caller.known_by,
+        "vo": caller.vo or "",
+        "nickname": caller.nickname,
+        "groups": ", ".join(caller.groups),
         "REMOTE_ADDR": request.client.host if request.client else "",
     }
     return succeeded({"environment": environment})

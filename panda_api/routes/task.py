@@ -4,8 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from panda.auth.permission import permitted
 from panda.errors import Refused
-from panda.services import control, read, submit, survey
+from panda.services import control, ownership, read, submit, survey
 from panda_api.body import WireRoute
 from panda_api.context import ASYNCHRONOUS, Ctx
 from panda_api.envelope import Envelope, WireResponse, succeeded
@@ -27,21 +28,23 @@ ACCEPTED = 0
 @router.post("/submit", response_model=Envelope, openapi_extra=ASYNCHRONOUS)
 def submit_task(wanted: SubmitTask, ctx: Ctx, caller: Submitter) -> WireResponse:
     """Store a new production task; `data` is its id. Clouds, jobs and transfers follow after the answer."""
-    task_id = submit.submit_task(ctx, wanted.task(caller.name), caller.name)
+    task_id = submit.submit_task(ctx, permitted(caller, wanted.task(caller.name)), caller.name)
     return succeeded(task_id, f"succeeded. new jediTaskID={task_id}")
 
 
 @router.get("/get_status", response_model=Envelope)
-def get_status(task_id: Wanted, ctx: Ctx, _caller: Reader) -> WireResponse:
+def get_status(task_id: Wanted, ctx: Ctx, caller: Reader) -> WireResponse:
     """The task's status, one word."""
+    ownership.check_tasks(ctx, caller, [task_id])
     return succeeded(task_status(read.task(ctx, task_id)))
 
 
 @router.get("/get_details", response_model=Envelope)
 def get_details(
-    task_id: Wanted, ctx: Ctx, _caller: Reader, include_parameters: bool = False, include_status: bool = False
+    task_id: Wanted, ctx: Ctx, caller: Reader, include_parameters: bool = False, include_status: bool = False
 ) -> WireResponse:
     """The task's jobs and datasets, on request with its parameters and its status."""
+    ownership.check_tasks(ctx, caller, [task_id])
     task = read.task(ctx, task_id)
     datasets = survey.datasets(ctx, task_id=task_id)
     details = task_details(task, read.job_ids(ctx, task_id), survey.task_inputs(ctx, task_id), datasets)
@@ -53,14 +56,16 @@ def get_details(
 
 
 @router.get("/get_detailed_info", response_model=Envelope)
-def get_detailed_info(task_id: Wanted, ctx: Ctx, _caller: Reader) -> WireResponse:
+def get_detailed_info(task_id: Wanted, ctx: Ctx, caller: Reader) -> WireResponse:
     """Everything about one task and its progress."""
+    ownership.check_tasks(ctx, caller, [task_id])
     return succeeded(task_object(read.task(ctx, task_id)))
 
 
 @router.get("/get_job_ids", response_model=Envelope)
-def get_job_ids(task_id: Wanted, ctx: Ctx, _caller: Reader) -> WireResponse:
+def get_job_ids(task_id: Wanted, ctx: Ctx, caller: Reader) -> WireResponse:
     """The ids of the task's jobs, every attempt."""
+    ownership.check_tasks(ctx, caller, [task_id])
     read.task(ctx, task_id)
     return succeeded(read.job_ids(ctx, task_id))
 
@@ -68,6 +73,7 @@ def get_job_ids(task_id: Wanted, ctx: Ctx, _caller: Reader) -> WireResponse:
 @router.post("/kill", response_model=Envelope, openapi_extra=ASYNCHRONOUS)
 def kill(wanted: TaskCommand, ctx: Ctx, caller: Steerer) -> WireResponse:
     """Abort the task: its jobs are killed, running ones through their pilots' next heartbeat."""
+    ownership.check_tasks(ctx, caller, [wanted.task_id])
     control.abort_task(ctx, wanted.task_id, caller.name, "killed")
     return succeeded(ACCEPTED, "accepted")
 
@@ -75,6 +81,7 @@ def kill(wanted: TaskCommand, ctx: Ctx, caller: Steerer) -> WireResponse:
 @router.post("/finish", response_model=Envelope, openapi_extra=ASYNCHRONOUS)
 def finish(wanted: FinishTask, ctx: Ctx, caller: Steerer) -> WireResponse:
     """End the task with what it has: jobs that wait are dropped, those in a pilot's hand run to their end."""
+    ownership.check_tasks(ctx, caller, [wanted.task_id])
     control.finish_task(ctx, wanted.task_id, caller.name)
     return succeeded(ACCEPTED, "accepted")
 
@@ -82,6 +89,7 @@ def finish(wanted: FinishTask, ctx: Ctx, caller: Steerer) -> WireResponse:
 @router.post("/retry", response_model=Envelope, openapi_extra=ASYNCHRONOUS)
 def retry(wanted: RetryTask, ctx: Ctx, caller: Steerer) -> WireResponse:
     """Try what failed once more, in a task that ended finished or failed."""
+    ownership.check_tasks(ctx, caller, [wanted.task_id])
     if wanted.new_parameters:
         raise Refused("a retry runs the task as it is", hint="submit a new task with the new parameters")
     control.retry_task(ctx, wanted.task_id, caller.name)
@@ -91,6 +99,7 @@ def retry(wanted: RetryTask, ctx: Ctx, caller: Steerer) -> WireResponse:
 @router.post("/pause", response_model=Envelope, openapi_extra=ASYNCHRONOUS)
 def pause(wanted: TaskCommand, ctx: Ctx, caller: Steerer) -> WireResponse:
     """Hand out no more jobs of the task; running ones go on."""
+    ownership.check_tasks(ctx, caller, [wanted.task_id])
     control.pause_task(ctx, wanted.task_id, caller.name)
     return succeeded(ACCEPTED, "accepted")
 
@@ -98,6 +107,7 @@ def pause(wanted: TaskCommand, ctx: Ctx, caller: Steerer) -> WireResponse:
 @router.post("/resume", response_model=Envelope, openapi_extra=ASYNCHRONOUS)
 def resume(wanted: TaskCommand, ctx: Ctx, caller: Steerer) -> WireResponse:
     """Let a paused task go on."""
+    ownership.check_tasks(ctx, caller, [wanted.task_id])
     control.resume_task(ctx, wanted.task_id, caller.name)
     return succeeded(ACCEPTED, "accepted")
 
@@ -107,5 +117,6 @@ def change_priority(
     wanted: ChangePriority, ctx: Ctx, caller: Annotated[Identity, permit(Policy.SET_PRIORITY)]
 ) -> WireResponse:
     """Give the task another priority; jobs that wait are moved after the answer."""
+    ownership.check_tasks(ctx, caller, [wanted.task_id])
     control.set_priority(ctx, wanted.task_id, wanted.priority, caller.name)
     return succeeded(ACCEPTED, "accepted")

@@ -1,5 +1,6 @@
 """One table decides, and what it does not name nobody may do; headers never make an identity."""
 
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
@@ -20,11 +21,12 @@ from panda_api.security import (
     permit,
     policy_of,
 )
+from tests.support.tokens import a_token
 
 
 def a_request(client: str | None = "127.0.0.1", public_url: str | None = None, **headers: str) -> Request:
     given = {"host": "127.0.0.1:25080"} | {name.replace("_", "-"): value for name, value in headers.items()}
-    context = SimpleNamespace(settings=load(public_url=public_url))
+    context = SimpleNamespace(settings=load(public_url=public_url), clock=lambda: datetime(2026, 11, 22, tzinfo=UTC))
     return Request(
         {
             "type": "http",
@@ -51,9 +53,7 @@ def test_any_other_machine_is_nobody(client: str | None) -> None:
         identify(a_request(client))
 
 
-@pytest.mark.parametrize(
-    "header", ["ssl_client_s_dn", "x_client_dn", "x_forwarded_for", "x_real_ip", "authorization", "forwarded"]
-)
+@pytest.mark.parametrize("header", ["ssl_client_s_dn", "x_client_dn", "x_forwarded_for", "x_real_ip", "forwarded"])
 def test_headers_make_nobody_somebody(header: str) -> None:
     with pytest.raises(Forbidden):
         identify(a_request("10.0.0.1", **{header: "127.0.0.1"}))
@@ -89,6 +89,20 @@ def test_a_web_page_of_another_site_is_refused(headers: dict[str, str]) -> None:
 )
 def test_pilots_and_our_own_pages_pass(headers: dict[str, str]) -> None:
     assert identify(a_request(**headers)) == LOCAL_OPERATOR
+
+
+def test_a_token_makes_its_user_of_this_machine_only() -> None:
+    shown = {"authorization": f"Bearer {a_token(name='Ann Tester')}", "origin": "testvo"}
+    assert identify(a_request(**shown)).name == "Ann Tester"
+    assert identify(a_request(**shown)).vo == "testvo"
+    with pytest.raises(Forbidden, match="only this machine"):
+        identify(a_request("10.0.0.1", **shown))
+
+
+@pytest.mark.parametrize("shown", ["", "Bearer", "Bearer x", "Bearer a.b.c", "Basic cm9vdDpyb290", "/CN=root"])
+def test_a_token_that_cannot_be_read_makes_nobody(shown: str) -> None:
+    with pytest.raises(Forbidden):
+        identify(a_request(authorization=shown))
 
 
 def test_the_public_address_is_a_name_of_ours() -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import requests
 import uvicorn
@@ -48,10 +48,11 @@ def serving(app: object, **settings: object) -> Iterator[str]:
 class Caller:
     """A client of one server: paths instead of addresses, and the envelope's parts."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, headers: Mapping[str, str] | None = None) -> None:
         self.address = address
         self.session = requests.Session()
         self.session.trust_env = False
+        self.session.headers.update(headers or {})
 
     def post(self, path: str, body: object = None, **arguments: object) -> requests.Response:
         """POST a JSON body."""
