@@ -1,6 +1,6 @@
 """Who somebody is to the system: name, roles, virtual organisation, and whose work they see and steer.
 
-It knows no HTTP and no database: `panda.auth.tokens` makes an Identity of a token, `services.ownership` asks for owners.
+It knows no HTTP and no database: `auth.tokens` makes an Identity of a token, `services.ownership` asks for owners.
 """
 
 from dataclasses import dataclass
