@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from flows.quick import quick_flows
+from panda.launch import loading
 from panda.services import activate, control, recover, space, upkeep
 from panda.services.context import Context
 from tasks.world import world
@@ -145,7 +146,8 @@ def main() -> None:
     """Run until SIGTERM or SIGINT."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    from flows.production_task import tell  # Prefect sets logging up when it is loaded, unless that is done
+    with loading():
+        from flows.production_task import tell  # Prefect sets logging up when it is loaded, unless that is done
 
     ctx = world()
     stop = threading.Event()

@@ -25,10 +25,11 @@ WORK_POOL = "panda"
 PROBE_LIMIT_S = 1.0
 
 MODULES = {
-    "api": "panda_api",
+    "api": "panda_api.__main__",
     "conductor": "flows.conductor",
     "agent": "panda.ddm.embedded.agent",
     "factory": "pilot.factory",
+    "prefect": "flows.server",
     "worker": "flows.worker",
 }
 
@@ -112,15 +113,19 @@ def command_of(name: str, settings: Settings) -> tuple[str, ...]:
     """The command that runs one part in the foreground."""
     if name == "prefect":
         listens = ("--host", settings.host, "--port", str(settings.prefect_port))
-        return (sys.executable, "-m", "prefect", "server", "start", *listens)
+        return (*_launch(name), *listens)
     if name == "worker":
         return (
-            *(sys.executable, "-m", MODULES[name], "--pool", WORK_POOL, "--type", "process"),
+            *(*_launch(name), "--pool", WORK_POOL, "--type", "process"),
             *("--name", "panda-up", "--limit", "2"),
         )
     if name == "factory":
-        return (sys.executable, "-m", MODULES[name], *_factory_options(settings))
-    return (sys.executable, "-m", MODULES[name])
+        return (*_launch(name), *_factory_options(settings))
+    return _launch(name)
+
+
+def _launch(name: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "panda.launch", MODULES[name])
 
 
 def _factory_options(settings: Settings) -> tuple[str, ...]:
