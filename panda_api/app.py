@@ -9,10 +9,25 @@ from fastapi import FastAPI
 from panda.services.context import Context
 from panda_api import errors, signs
 from panda_api.body import BodyGuard
-from panda_api.routes import cache, ddm, harvester, health, job, pilot, site, system, task
+from panda_api.routes import (
+    absent,
+    cache,
+    ddm,
+    harvester,
+    health,
+    job,
+    pilot,
+    site,
+    statistics,
+    system,
+    task,
+    worker_log,
+)
 from panda_api.security import check_every_route
 
-ROUTERS = tuple(one.router for one in (pilot, job, task, harvester, site, system, ddm, cache, health))
+ROUTERS = tuple(one.router for one in (
+    pilot, job, task, harvester, statistics, worker_log, absent, site, system, ddm, cache, health,
+))  # fmt: skip
 THREADS = 20
 """Threads of the `def` routes: one for each connection that the engine's pool may have."""
 

@@ -3,10 +3,12 @@
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from datetime import UTC
 from typing import TypeAlias
 
 from panda.domain.dispatch import HandedInput, HandedJob, HandedOutput, QueueDemand, UpdateAnswer
-from panda.domain.resource_types import resource_type_of
+from panda.domain.resource_types import ResourceType, resource_type_of
+from panda.services.harvester import Command
 
 WireValue: TypeAlias = str | int | float | bool | None
 WireJob: TypeAlias = dict[str, WireValue]
@@ -137,6 +139,28 @@ def wire_update(answer: UpdateAnswer) -> dict[str, WireValue]:
     if not answer.known:
         return {"StatusCode": STATUS_INVALID, "command": answer.command or "tobekilled"}
     return {"StatusCode": STATUS_OK, "command": answer.command}
+
+
+def wire_resource_type(kind: ResourceType) -> dict[str, object]:
+    """A resource type as Harvester and pilot3 read it; memory is MB per core (wire-protocol.md 4.1)."""
+    return {
+        "resource_name": kind.name,
+        "mincore": kind.min_cores,
+        "maxcore": kind.max_cores,
+        "minrampercore": kind.min_memory_mb,
+        "maxrampercore": kind.max_memory_mb,
+    }
+
+
+def wire_command(command: Command) -> dict[str, object]:
+    """A command as Harvester reads it (wire-protocol.md 8, get_commands)."""
+    return {
+        "command_id": command.id,
+        "command": command.command,
+        "params": command.arguments,
+        "ack_requested": int(command.ack_requested),
+        "creation_date": command.created_at.astimezone(UTC).replace(tzinfo=None).isoformat(),
+    }
 
 
 def wire_demand(demand: QueueDemand) -> dict[str, WireValue]:

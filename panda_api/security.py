@@ -61,6 +61,8 @@ class Policy(StrEnum):
     SET_PRIORITY = "set priorities"
     READ_DEMAND = "read the demand"
     REPORT_WORKERS = "report on workers"
+    TAKE_COMMANDS = "take commands"
+    GIVE_COMMANDS = "give commands"
     SET_SITES = "switch sites"
     READ_TOPOLOGY = "read the topology"
     NOTIFY = "notify of transfers"
@@ -83,6 +85,8 @@ PERMISSIONS: Mapping[Policy, frozenset[Role]] = {
     Policy.SET_PRIORITY: frozenset({Role.PRODUCTION_MANAGER, Role.OPERATOR}),
     Policy.READ_DEMAND: frozenset({Role.FACTORY, Role.SITE_ADMIN, Role.OPERATOR}),
     Policy.REPORT_WORKERS: frozenset({Role.PILOT, Role.FACTORY, Role.OPERATOR}),
+    Policy.TAKE_COMMANDS: frozenset({Role.FACTORY, Role.OPERATOR}),
+    Policy.GIVE_COMMANDS: frozenset({Role.PRODUCTION_MANAGER, Role.OPERATOR}),
     Policy.SET_SITES: frozenset({Role.SITE_ADMIN, Role.OPERATOR}),
     Policy.READ_TOPOLOGY: _EVERYBODY,
     Policy.NOTIFY: frozenset({Role.SERVICE}),

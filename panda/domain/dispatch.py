@@ -1,5 +1,6 @@
 """What a pilot says and hears, free of any wire format: its request for work, the job it gets, its reports."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -187,3 +188,8 @@ class WorkerReport:
     ended_at: datetime | None = None
     diag: str | None = None
     jobs: tuple[int, ...] = field(default=())
+    n_jobs: int = 0
+    computing_element: str | None = None
+    submission_host: str | None = None
+    resource_type: str | None = None
+    details: Mapping[str, str | int] = field(default_factory=dict)

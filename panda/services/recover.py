@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from panda.ddm.port import DdmError
 from panda.domain.dispatch import ErrorPair
 from panda.domain.states import JobStatus
-from panda.services import story
+from panda.services import harvester, story, worker_logs
 from panda.services.complete import close_empty_datasets, end_without_jobs
 from panda.services.context import Context
 from panda.services.dispatch import KILL
@@ -88,6 +88,8 @@ def watch(ctx: Context) -> Watched:
     with ctx.engine.begin() as connection:
         watching.clean_requests(connection)
         watching.lost_workers(connection, 3600)
+    harvester.forget(ctx)
+    worker_logs.forget(ctx)
     return Watched(replaced, failed, rebrokered)
 
 

@@ -123,5 +123,7 @@ def _row(report: WorkerReport, now: datetime) -> dict[str, object]:
     return {
         "factory": report.factory, "worker_id": report.worker_id, "queue": report.queue, "batch_id": report.batch_id,
         "status": report.status, "node": report.node, "cores": report.cores, "submitted_at": report.submitted_at,
-        "started_at": started, "ended_at": ended, "n_jobs": len(report.jobs), "diag": report.diag,
+        "started_at": started, "ended_at": ended, "n_jobs": max(report.n_jobs, len(report.jobs)), "diag": report.diag,
+        "computing_element": report.computing_element, "submission_host": report.submission_host,
+        "resource_type": report.resource_type, "details": dict(report.details),
     }  # fmt: skip

@@ -57,6 +57,10 @@ class WorkerView:
     seen_at: datetime
     n_jobs: int
     diag: str | None
+    computing_element: str | None
+    submission_host: str | None
+    resource_type: str | None
+    details: dict[str, object]
     jobs: tuple[int, ...]
 
 

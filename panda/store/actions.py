@@ -137,6 +137,15 @@ def bunches_at_site(connection: Connection, site_id: int, limit: int) -> list[in
     return list(connection.execute(query, {"site": site_id, "limit": limit}).scalars())
 
 
+def where_jobs_wait(connection: Connection, jobs: Sequence[int]) -> list[RowMapping]:
+    """Read the task, the bunch and both states of these jobs; unknown ones are left out."""
+    query = text("""
+        SELECT j.id, j.task_id, j.bunch_id, j.status::text AS status, b.state::text AS state
+        FROM job j JOIN bunch b ON b.id = j.bunch_id WHERE j.id = ANY(:jobs)
+    """)
+    return list(connection.execute(query, {"jobs": list(jobs)}).mappings())
+
+
 def tasks_of(connection: Connection, bunches: Sequence[int]) -> list[int]:
     """Which tasks do these bunches belong to?"""
     query = text("SELECT DISTINCT task_id FROM bunch WHERE id = ANY(:bunches)")

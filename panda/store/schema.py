@@ -168,7 +168,74 @@ worker = Table(
     Column("seen_at", When, nullable=False, server_default=NOW),
     Column("n_jobs", Integer, nullable=False, server_default="0"),
     Column("diag", Text),
+    Column("computing_element", Text),
+    Column("submission_host", Text),
+    Column("resource_type", Text),
+    Column("details", JSONB, nullable=False, server_default="{}"),
     Index("ix_worker_live", "queue", "status", postgresql_where=text("ended_at IS NULL")),
+)
+
+harvester = Table(
+    "harvester",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("version", Text),
+    Column("started_at", When),
+    Column("details", JSONB, nullable=False, server_default="{}"),
+    Column("first_heard_at", When, nullable=False, server_default=NOW),
+    Column("heard_at", When, nullable=False, server_default=NOW),
+)
+
+harvester_command = Table(
+    "harvester_command",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("harvester", Text, ForeignKey("harvester.name", ondelete="CASCADE"), nullable=False),
+    Column("command", Text, nullable=False),
+    Column("arguments", JSONB),
+    Column("ack_requested", Boolean, nullable=False, server_default=text("true")),
+    Column("who", Text, nullable=False),
+    Column("created_at", When, nullable=False, server_default=NOW),
+    Column("fetched_at", When),
+    Column("acknowledged_at", When),
+    Index("ix_harvester_command_new", "harvester", "id", postgresql_where=text("fetched_at IS NULL")),
+)
+
+harvester_dialog = Table(
+    "harvester_dialog",
+    metadata,
+    Column("harvester", Text, primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    Column("module", Text, nullable=False),
+    Column("about", Text, nullable=False),
+    Column("level", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("said_at", When, nullable=False),
+    Column("heard_at", When, nullable=False, server_default=NOW, index=True),
+)
+
+harvester_metric = Table(
+    "harvester_metric",
+    metadata,
+    Column("harvester", Text, primary_key=True),
+    Column("host", Text, primary_key=True),
+    Column("at", When, primary_key=True),
+    Column("metrics", JSONB, nullable=False),
+    Column("heard_at", When, nullable=False, server_default=NOW, index=True),
+)
+
+worker_statistic = Table(
+    "worker_statistic",
+    metadata,
+    Column("queue", Text, primary_key=True),
+    Column("harvester", Text, primary_key=True),
+    Column("job_type", Text, primary_key=True),
+    Column("resource_type", Text, primary_key=True),
+    Column("status", Text, primary_key=True),
+    Column("n", Integer, nullable=False),
+    Column("at", When, nullable=False, server_default=NOW),
 )
 
 # --- data -----------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from panda.store.schema import in_hand, needs, queue, ready, requirement_class, 
 COUNT_UP_TO = 10_000
 """Nobody submits more pilots than this at once: counting further would only cost time."""
 
-PENDING = ("submitted", "ready")
+PENDING = ("pending", "submitted", "ready")
 WORKING = ("running", "idle")
 ENDED = ("finished", "failed", "cancelled", "missed")
 
@@ -137,16 +137,22 @@ def store_workers(connection: Connection, rows: Sequence[Mapping[str, object]]) 
     statement = insert(worker).values([dict(row) for row in rows])
     new = statement.excluded
     first = {name: func.coalesce(worker.c[name], new[name]) for name in ("submitted_at", "started_at")}
-    last = {name: func.coalesce(new[name], worker.c[name]) for name in ("batch_id", "node", "ended_at", "diag")}
+    last = {name: func.coalesce(new[name], worker.c[name]) for name in _LAST_SAID}
     changed: dict[str, ColumnElement[Any]] = {
         **first, **last, "queue": new.queue, "status": new.status, "cores": new.cores,
         "n_jobs": func.greatest(new.n_jobs, worker.c.n_jobs), "seen_at": func.now(),
+        "details": worker.c.details.op("||")(new.details),
     }  # fmt: skip
     connection.execute(
         statement.on_conflict_do_update(
             index_elements=["factory", "worker_id"], set_=changed, where=worker.c.ended_at.is_(None)
         )
     )
+
+
+_LAST_SAID = (
+    "batch_id", "node", "ended_at", "diag", "computing_element", "submission_host", "resource_type",
+)  # fmt: skip
 
 
 def known_queues(connection: Connection, names: Sequence[str]) -> set[str]:

@@ -30,7 +30,7 @@ def workers(connection: Connection, queue: str | None, live: bool, limit: int | 
         connection.execute(
             text("""
                 SELECT factory, worker_id, queue, batch_id, status, node, cores, submitted_at, started_at, ended_at,
-                       seen_at, n_jobs, diag,
+                       seen_at, n_jobs, diag, computing_element, submission_host, resource_type, details,
                        ARRAY(SELECT job_id FROM in_hand h WHERE h.factory = w.factory AND h.worker_id = w.worker_id
                              ORDER BY job_id) AS jobs
                 FROM worker w

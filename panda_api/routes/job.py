@@ -6,13 +6,14 @@ from fastapi import APIRouter, Query
 
 from panda.auth.permission import permitted
 from panda.services import control, ownership, read, submit
+from panda.services.reassign import reassign_jobs
 from panda.services.submit import LooseJob
 from panda_api.body import WireRoute
 from panda_api.context import ASYNCHRONOUS, Ctx
 from panda_api.envelope import Envelope, WireResponse, succeeded
 from panda_api.security import Identity, Policy, permit
 from panda_api.views import job_object
-from panda_api.wire.job import DescribeJobs, JobId, KillJobs, SubmitJobs
+from panda_api.wire.job import DescribeJobs, JobId, KillJobs, ReassignJobs, SubmitJobs
 
 router = APIRouter(prefix="/api/v1/job", tags=["job"], route_class=WireRoute)
 
@@ -66,3 +67,12 @@ def kill(wanted: KillJobs, ctx: Ctx, caller: Steerer) -> WireResponse:
     why = "killed through the API" + (f" (code {wanted.code})" if wanted.code is not None else "")
     killed = control.kill_jobs(ctx, wanted.job_ids, caller.name, why)
     return succeeded([killed.get(one, False) for one in wanted.job_ids])
+
+
+@router.post("/reassign", response_model=Envelope, openapi_extra=ASYNCHRONOUS)
+def reassign(wanted: ReassignJobs, ctx: Ctx, caller: Steerer) -> WireResponse:
+    """Take waiting jobs, with their bunches, back from their site; true or false for each, the message says why not."""
+    ownership.check_jobs(ctx, caller, wanted.job_ids)
+    done = reassign_jobs(ctx, wanted.job_ids, caller.name)
+    kept = [f"job {one.job_id}: {one.reason}" for one in done if not one.moved]
+    return succeeded([one.moved for one in done], "; ".join(kept[:20]))

@@ -37,3 +37,9 @@ class DescribeJobs(WireModel):
     """Jobs to be described."""
 
     job_ids: JobIds
+
+
+class ReassignJobs(WireModel):
+    """Jobs to be brokered again."""
+
+    job_ids: Annotated[list[JobId], Field(min_length=1, max_length=1000)]

@@ -15,7 +15,6 @@ from panda.domain.states import JobStatus
 from panda.errors import Refused
 from panda_api.wire.fields import (
     Code,
-    Count,
     Diagnosis,
     Known,
     MaybeCount,
@@ -215,43 +214,3 @@ class UpdateWorkerStatus(WireModel):
         """The same as a factory would say it."""
         status = "running" if self.status == "started" else "finished"
         return WorkerReport(self.harvester_id, self.worker_id, self.site, status, node=self.node_id)
-
-
-class Worker(WireModel):
-    """One pilot as its factory sees it (wire-protocol.md 8)."""
-
-    workerID: Number  # noqa: N815 - the protocol's name
-    batchID: MaybeName = None  # noqa: N815
-    status: Name
-    computingSite: Name  # noqa: N815
-    nCore: Annotated[Count, Field(ge=1)] = 1  # noqa: N815
-    submitTime: MaybeTime = None  # noqa: N815
-    startTime: MaybeTime = None  # noqa: N815
-    endTime: MaybeTime = None  # noqa: N815
-    nodeID: MaybeName = None  # noqa: N815
-    diagMessage: Diagnosis = ""  # noqa: N815
-    pandaid_list: Annotated[list[Number] | None, Field(max_length=10_000)] = None
-
-    def report(self, factory: str) -> WorkerReport:
-        """The worker as the domain knows it."""
-        return WorkerReport(
-            factory=factory,
-            worker_id=self.workerID,
-            queue=self.computingSite,
-            status=self.status,
-            batch_id=self.batchID,
-            node=self.nodeID,
-            cores=self.nCore,
-            submitted_at=self.submitTime,
-            started_at=self.startTime,
-            ended_at=self.endTime,
-            diag=self.diagMessage or None,
-            jobs=tuple(self.pandaid_list or ()),
-        )
-
-
-class UpdateWorkers(WireModel):
-    """A factory's word on its pilots."""
-
-    harvester_id: Name
-    workers: Annotated[list[Worker], Field(max_length=10_000)]

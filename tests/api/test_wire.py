@@ -13,7 +13,8 @@ from panda.domain.work import OutputSpec, Resources, Split
 from panda.errors import BadRequest
 from panda_api.errors import field_name
 from panda_api.wire.ddm import Notification
-from panda_api.wire.pilot import AcquireJobs, UpdateJob, UpdateJobsBulk, UpdateWorkers, UpdateWorkerStatus
+from panda_api.wire.harvester import UpdateWorkers
+from panda_api.wire.pilot import AcquireJobs, UpdateJob, UpdateJobsBulk, UpdateWorkerStatus
 from panda_api.wire.site import SetSiteStatus
 from panda_api.wire.task import ChangePriority, SubmitTask, TaskCommand, TaskForm
 
