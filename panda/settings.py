@@ -155,6 +155,11 @@ class PilotSettings(Group):
     heartbeat_s: int = Field(default=1800, ge=1, le=86_400, description="Time between two heartbeats of a running job.")
     retry_after_s: int = Field(default=30, ge=1, le=3600, description="When a pilot that got no job should ask again.")
     max_jobs: int = Field(default=100, ge=1, le=1000, description="Most jobs in the answer to one request.")
+    transforms_url: str = Field(
+        default="",
+        pattern=r"^(https?://\S+)?$",
+        description="Where stock pilots download transforms; one they trust. Empty = the API's address + /trf/user.",
+    )
 
 
 class FactorySettings(Group):
@@ -301,6 +306,11 @@ class Settings(BaseSettings):
             return self.public_url.rstrip("/")
         scheme = "https" if self.tls_certificate is not None else "http"
         return f"{scheme}://{_in_url(self.host)}:{self.api_port}"
+
+    @property
+    def transforms_url(self) -> str:
+        """Address below which stock pilots find the transforms, without a slash at the end."""
+        return (self.pilot.transforms_url or f"{self.api_url}/trf/user").rstrip("/")
 
     @property
     def prefect_api_url(self) -> str:

@@ -16,17 +16,21 @@ from panda_api.routes import (
     harvester,
     health,
     job,
+    legacy,
+    legacy_absent,
     pilot,
     site,
     statistics,
     system,
     task,
+    trf,
     worker_log,
 )
 from panda_api.security import check_every_route
 
 ROUTERS = tuple(one.router for one in (
     pilot, job, task, harvester, statistics, worker_log, absent, site, system, ddm, cache, health,
+    legacy, legacy_absent, trf,
 ))  # fmt: skip
 THREADS = 20
 """Threads of the `def` routes: one for each connection that the engine's pool may have."""

@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 RETRY_AFTER_S = 30
 HTTP_OK, HTTP_BAD, HTTP_AWAY = 200, 400, 503
 SHOWN = 80
+LEGACY = "/server/panda/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,8 @@ def answer_to(path: str, error: PandaError, fields: Sequence[str] = ()) -> WireR
     of wrong fields; pilot calls also StatusCode.
     """
     row = translation_of(error)
+    if path.startswith(LEGACY):
+        return legacy_failure(row, error, fields)
     data: int | dict[str, object]
     if path.startswith("/api/v1/task/") and not fields:
         data = row.command_code
@@ -85,6 +88,14 @@ def answer_to(path: str, error: PandaError, fields: Sequence[str] = ()) -> WireR
     status = HTTP_BAD if row.http == HTTP_OK and path.startswith("/api/v1/ddm/") else row.http
     headers = {"Retry-After": str(RETRY_AFTER_S)} if status == HTTP_AWAY else None
     return failed(str(error), data, status=status, headers=headers)
+
+
+def legacy_failure(row: Translation, error: PandaError, fields: Sequence[str] = ()) -> WireResponse:
+    """The same for callers of legacy methods, who read bare objects: the text under both names they look for."""
+    text = str(error)
+    content = {"StatusCode": row.status_code, "errorDialog": text, "ErrorDiag": text, **described(error, fields)}
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if row.http == HTTP_AWAY else None
+    return WireResponse(content, row.http, headers)
 
 
 def described(error: PandaError, fields: Sequence[str] = ()) -> dict[str, object]:

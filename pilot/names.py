@@ -7,6 +7,7 @@ from pathlib import Path
 from pilot.errors import ErrorCode, JobError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+\-]{0,254}")
+_INNER_DOT = re.compile(r"\.(?=.)")
 _EMPTY = frozenset({"", "NULL", "None"})
 
 
@@ -29,12 +30,13 @@ def is_given(value: object) -> bool:
 def place(root: Path, scope: str, lfn: str) -> Path:
     """The deterministic path of a file under a storage's root; a JobError if it would lie outside of the root.
 
-    <root>/<scope>/<h[0:2]>/<h[2:4]>/<lfn> with h the md5 of "scope:lfn", as the DDM computes it.
+    <root>/<scope>/<h[0:2]>/<h[2:4]>/<lfn> with h the md5 of "scope:lfn", as the DDM computes it; a dot inside the scope
+    opens a folder.
     """
     checked_name("scope", scope)
     checked_name("file name", lfn)
     digest = hashlib.md5(f"{scope}:{lfn}".encode(), usedforsecurity=False).hexdigest()
-    path = root.joinpath(scope, digest[0:2], digest[2:4], lfn)
+    path = root.joinpath(_INNER_DOT.sub("/", scope), digest[0:2], digest[2:4], lfn)
     if not path.parent.resolve().is_relative_to(root.resolve()):
         raise JobError(ErrorCode.SETUP_FAILED, f"{path} leaves the storage's folder {root}")
     return path

@@ -8,6 +8,7 @@ from panda.errors import Refused
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+\-]{0,249}")
 _SCOPE_LENGTH = 25
+_INNER_DOT = re.compile(r"\.(?=.)")
 
 
 def check_name(kind: str, name: str) -> str:
@@ -50,6 +51,9 @@ def bare_name(name: str) -> str:
 
 
 def file_path(scope: str, lfn: str) -> str:
-    """Give a file's place below an RSE's root: scope, two levels of hash, LFN (the layout of a deterministic RSE)."""
+    """Give a file's place below an RSE's root: scope, two levels of hash, LFN (the layout of a deterministic RSE).
+
+    A dot inside a scope opens a folder (`user.jane` is user/jane): stock pilots find the place by the same rule.
+    """
     digest = hashlib.md5(f"{scope}:{lfn}".encode(), usedforsecurity=False).hexdigest()
-    return f"{scope}/{digest[:2]}/{digest[2:4]}/{lfn}"
+    return f"{_INNER_DOT.sub('/', scope)}/{digest[:2]}/{digest[2:4]}/{lfn}"

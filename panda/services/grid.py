@@ -16,6 +16,8 @@ from panda.store.schema import cloud, queue, storage
 
 GONE = "not in the grid file"
 GIGABYTE = 1_000_000_000
+ACTIVITIES = ("read_lan", "write_lan", "pr", "pw", "pl")
+"""What pilots move files for: inputs (pr), outputs (pw) and logs (pl), the same storage and tool for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,20 +175,31 @@ def queue_view(ctx: Context, name: str) -> dict[str, object]:
     Memory and disk are in MB, times in s, the floor in min. Raises NotFound that names queues that exist.
     """
     with ctx.engine.connect() as connection:
-        row = store.queue_with_site(connection, name)
-        if row is None:
+        rows = store.queues_with_sites(connection, name)
+        if not rows:
             known = ", ".join(store.queue_names(connection)[:20]) or "none"
             raise NotFound(f"There is no queue {name!r}.", f"Known queues: {known}.")
+    return _queue_view(ctx, rows[0])
+
+
+def queue_views(ctx: Context) -> dict[str, dict[str, object]]:
+    """The descriptions of all queues, by name."""
+    with ctx.engine.connect() as connection:
+        return {row.name: _queue_view(ctx, row) for row in store.queues_with_sites(connection)}
+
+
+def _queue_view(ctx: Context, row: store.QueueRow) -> dict[str, object]:
     return {
         "nickname": row.name, "panda_resource": row.name, "siteid": row.name,
         "atlas_site": row.site, "site": row.site, "cloud": row.cloud, "tier": f"T{row.tier}", "tier_level": row.tier,
         "state": "ACTIVE", "status": stricter(row.site_status, row.status), "type": "unified",
-        "vo": ",".join(row.vos), "labels": list(row.labels), "resource_type": "GRID", "catchall": "",
+        "vo": ",".join(row.vos), "labels": list(row.labels), "resource_type": "GRID",
+        "catchall": "mv_final_destination",
         "corecount": row.cores, "maxrss": row.memory_mb, "maxwdir": row.disk_mb, "maxtime": row.max_time_s,
         "timefloor": row.time_floor_min, "corepower": row.corepower, "reference_mhz": row.reference_mhz,
         "appdir": row.software, "heartbeat": row.heartbeat_s or ctx.settings.pilot.heartbeat_s,
-        "astorages": {"read_lan": [row.rse], "write_lan": [row.rse], "pr": [row.rse]},
-        "copytools": {"mv": {}}, "acopytools": {"read_lan": ["mv"], "write_lan": ["mv"], "pr": ["mv"]},
+        "astorages": {one: [row.rse] for one in ACTIVITIES},
+        "copytools": {"mv": {}}, "acopytools": {one: ["mv"] for one in ACTIVITIES},
         "container_type": "", "container_options": "",
     }  # fmt: skip
 

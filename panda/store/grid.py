@@ -109,8 +109,8 @@ def storages(connection: Connection) -> list[StorageRow]:
     return [StorageRow(row.rse, row.root) for row in rows]
 
 
-def queue_with_site(connection: Connection, name: str) -> QueueRow | None:
-    """Tell a queue's limits and its site's."""
+def queues_with_sites(connection: Connection, name: str | None = None) -> list[QueueRow]:
+    """Tell the limits of every queue, or of one, and its site's."""
     statement = (
         select(
             queue,
@@ -124,10 +124,12 @@ def queue_with_site(connection: Connection, name: str) -> QueueRow | None:
         )
         .join(site, site.c.id == queue.c.site_id)
         .join(cloud, cloud.c.name == site.c.cloud)
-        .where(queue.c.name == name)
+        .order_by(queue.c.name)
     )
-    row = connection.execute(statement).one_or_none()
-    return None if row is None else QueueRow(**{name: row._mapping[name] for name in QueueRow.__slots__})  # noqa: SLF001
+    if name is not None:
+        statement = statement.where(queue.c.name == name)
+    rows = connection.execute(statement).mappings()
+    return [QueueRow(**{name: row[name] for name in QueueRow.__slots__}) for row in rows]
 
 
 def queue_names(connection: Connection) -> list[str]:

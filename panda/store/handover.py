@@ -42,3 +42,15 @@ def set_command(connection: Connection, jobs: Sequence[int], command: str, who: 
         text("UPDATE in_hand SET command = :command WHERE job_id = ANY(:jobs)"),
         {"jobs": list(jobs), "command": command},
     ).rowcount
+
+
+def set_debug(connection: Connection, job_id: int, *, on: bool) -> bool:
+    """Leave or take back the command `debug` of a job in a pilot's hand; an order to end it stays. False: no pilot."""
+    found = connection.execute(
+        text("""
+            UPDATE in_hand SET command = CASE WHEN command = 'tobekilled' THEN command WHEN :on THEN 'debug' END
+            WHERE job_id = :job
+        """),
+        {"job": job_id, "on": on},
+    )
+    return found.rowcount > 0

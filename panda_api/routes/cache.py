@@ -28,6 +28,12 @@ def schedconfig(
         return answer
 
 
+@router.get("/schedconfig/pandaqueues.json")
+def pandaqueues(ctx: Ctx, _caller: Annotated[Identity, permit(Policy.READ_TOPOLOGY)]) -> WireResponse:
+    """Every queue as its pilots read it, by name."""
+    return WireResponse(grid.queue_views(ctx))
+
+
 @router.get("/ddmendpoints.json")
 def ddmendpoints(ctx: Ctx, _caller: Annotated[Identity, permit(Policy.READ_TOPOLOGY)]) -> WireResponse:
     """Every storage element with its protocols, by name."""

@@ -3,6 +3,7 @@
 Nothing works anything off while the API runs, so whatever the answer waited for would be visible in the rows.
 """
 
+import json
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -91,6 +92,13 @@ def final_report(world: World) -> dict[str, Any]:
         "job_status": "finished",
         "job_output_report": report,
     }
+
+
+def legacy_report(world: World) -> dict[str, Any]:
+    """The same in the words of a stock pilot."""
+    report = final_report(world)
+    xml = json.dumps(report["job_output_report"])
+    return {"jobId": str(report["job_id"]), "attemptNr": report["attempt_nr"], "state": "finished", "xml": xml}
 
 
 @dataclass(frozen=True)
@@ -201,6 +209,11 @@ CASES: dict[str, Case] = {
         recorded=lambda world, _data: world.counts() == {"activated": 2, "holding": 1},
         done=lambda world, _data: world.counts() == {"activated": 2, "finished": 1},
     ),
+    "/server/panda/updateJob": Case(
+        body=legacy_report,
+        recorded=lambda world, _data: world.counts() == {"activated": 2, "holding": 1},
+        done=lambda world, _data: world.counts() == {"activated": 2, "finished": 1},
+    ),
     "pilot/update_jobs_bulk": Case(
         body=lambda world: {"job_list": [final_report(world)]},
         recorded=lambda world, _data: world.counts() == {"activated": 2, "holding": 1},
@@ -214,14 +227,16 @@ def test_the_answer_comes_first_and_the_work_survives(world: World, call: str) -
     case = CASES[call]
     with api_process(world.ctx.settings) as api:
         case.before(api.caller, world)
-        answer = api.caller.post(f"{V1}/{call}", case.body(world)).json()
+        path = call if call.startswith("/") else f"{V1}/{call}"
+        answer = api.caller.post(path, case.body(world)).json()
         api.kill()
-    assert answer["success"], answer["message"]
-    assert case.recorded(world, answer["data"])
+    assert answer.get("success") or answer.get("StatusCode") == 0, answer
+    assert case.recorded(world, answer.get("data"))
     work_off(world)
-    assert case.done(world, answer["data"])
+    assert case.done(world, answer.get("data"))
 
 
 def test_every_asynchronous_call_is_tried() -> None:
     extras = {getattr(one, "path", ""): getattr(one, "openapi_extra", None) for one in every_route(an_app().routes)}
-    assert {path.removeprefix(f"{V1}/") for path, extra in extras.items() if extra == ASYNCHRONOUS} == set(CASES)
+    marked = {path for path, extra in extras.items() if ASYNCHRONOUS.items() <= (extra or {}).items()}
+    assert {path.removeprefix(f"{V1}/") for path in marked} == set(CASES)

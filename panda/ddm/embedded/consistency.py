@@ -108,7 +108,7 @@ def _pieces(paths: Iterator[Path]) -> Iterator[list[Path]]:
 
 
 def _did_of(root: Path, path: Path) -> Did:
-    return Did(path.relative_to(root).parts[0], path.name)
+    return Did(".".join(path.relative_to(root).parts[:-3]), path.name)
 
 
 def _belongs(root: Path, path: Path, known: set[Did]) -> bool:

@@ -1,7 +1,8 @@
 """Owns the bytes: where a file lies on an RSE, and how it is copied, checked and removed. No database here.
 
-A file lies at `<root>/<scope>/<h[0:2]>/<h[2:4]>/<name>`, h = md5 of `scope:name`. Scope and name keep the grammar of
-the port, which has no separator and no `..`: a path outside the root cannot be written down.
+A file lies at `<root>/<scope>/<h[0:2]>/<h[2:4]>/<name>`, h = md5 of `scope:name`; dots in a scope open folders. Scope
+and name keep the grammar of the port, which has no separator and no `..`: a path outside the root cannot be written
+down.
 """
 
 import os
