@@ -21,7 +21,7 @@ from panda.errors import BadSettings
 
 PREFIX = "PANDA_"
 
-# Variables of the ordinary PanDA clients, which share our prefix and are none of our business.
+# Variables of the ordinary PanDA clients and of `panda` itself, which share our prefix and are no settings.
 CLIENT_VARIABLES = frozenset(
     PREFIX + name
     for name in (
@@ -29,6 +29,7 @@ CLIENT_VARIABLES = frozenset(
             "URL",
             "URL_SSL",
             "URL_SSL_ALT",
+            "API_URL",
             "SERVER_URL",
             "CACHE_URL",
             "MONITOR_URL",

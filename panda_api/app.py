@@ -18,6 +18,7 @@ from panda_api.routes import (
     job,
     legacy,
     legacy_absent,
+    look,
     pilot,
     site,
     statistics,
@@ -30,7 +31,7 @@ from panda_api.security import check_every_route
 
 ROUTERS = tuple(one.router for one in (
     pilot, job, task, harvester, statistics, worker_log, absent, site, system, ddm, cache, health,
-    legacy, legacy_absent, trf,
+    legacy, legacy_absent, trf, look,
 ))  # fmt: skip
 THREADS = 20
 """Threads of the `def` routes: one for each connection that the engine's pool may have."""

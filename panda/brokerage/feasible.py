@@ -24,6 +24,13 @@ class Infeasible:
     rejections: tuple[Rejection, ...]
     changes: str
 
+    @property
+    def hint(self) -> str:
+        """Say what would run, and where."""
+        if not self.changes:
+            return "no site of this grid would run any such request"
+        return f"the nearest request that would run (at {self.site}): {self.changes}"
+
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
@@ -46,11 +53,9 @@ def nearest(request: Needs, sites: Sequence[SiteFacts]) -> Infeasible | None:
         changed = _adapt(request, one.site)
         if not incapabilities(changed, one.site):
             changes = _changes(request, changed)
-            text = f"{_why(attempts, one)}; the nearest request that would run (at {one.site.name}): {changes}"
-            return Infeasible(text, changed, one.site.name, one.rejections, changes)
+            return Infeasible(_why(attempts, one), changed, one.site.name, one.rejections, changes)
     first = attempts[0]
-    text = f"{_why(attempts, first)}; no site of this grid would run any such request"
-    return Infeasible(text, None, first.site.name, first.rejections, "")
+    return Infeasible(_why(attempts, first), None, first.site.name, first.rejections, "")
 
 
 def _why(attempts: Sequence[_Attempt], best: _Attempt) -> str:

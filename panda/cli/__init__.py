@@ -1,17 +1,31 @@
-"""Owns the `panda` command: which subcommands there are.
+"""Owns the `panda` command: which subcommands there are, their exit codes, and completion in a shell.
 
-Each lives in a module of its own, which is imported only when it is called.
+Each lives in a module of its own, which is imported only when it is called (or completed).
 To add one: write a module in this package with `app = typer.Typer(...)` and name it in `COMMANDS`;
 where a module has several apps, `module:attribute` says which one.
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+from typing_extensions import override
 
-from panda.errors import PandaError
+from panda.errors import PandaError, Unavailable
+
+FAILED, AWAY, INTERRUPTED = 1, 3, 130
+"""Exit codes; 0 is done, 2 wrong usage (typer's own)."""
+
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 refused, not found or failed (one sentence on stderr says why and what would be right); "
+    "2 wrong usage; 3 the API, database or Prefect does not answer, the same may work later; 130 interrupted."
+)
+
+PART = "panda.cli.part"
 
 # name -> module, and the line that `panda --help` prints
 COMMANDS = {
@@ -21,13 +35,18 @@ COMMANDS = {
     "prepare": ("panda.cli.prepare", "Bring all tables up to date and load the grid file, as `up` does first."),
     "db": ("panda.cli.db", "Apply or check the migrations of the tables."),
     "grid": ("panda.cli.grid", "Check or load a grid file."),
-    "submit": ("panda.cli.submit", "Submit the production tasks of a YAML file."),
+    "overview": ("panda.cli.watch:overview_app", "Show everything at a glance."),
+    "watch": ("panda.cli.watch:watch_app", "Watch everything, or tasks until they have ended, live."),
+    "submit": ("panda.cli.submit", "Submit production tasks, from a YAML file or by options; or only look at them."),
     "tasks": ("panda.cli.tasks:tasks_app", "List production tasks."),
     "task": ("panda.cli.tasks:task_app", "Show one production task."),
     "jobs": ("panda.cli.jobs:jobs_app", "List the jobs of a task."),
     "job": ("panda.cli.jobs:job_app", "Show one job: files, report, history."),
-    "why": ("panda.cli.why", "Say why a task, bunch or job is where it is, and what would change it."),
+    "why": ("panda.cli.why", "Say why a task, job, site, pilot or dataset is as it is, and what would change it."),
     "datasets": ("panda.cli.tasks:datasets_app", "List the datasets that tasks read and write."),
+    "files": ("panda.cli.data:files_app", "List the files of a dataset or task, and where copies are."),
+    "transfers": ("panda.cli.data:transfers_app", "List the blocks of files on their way."),
+    "errors": ("panda.cli.data:errors_app", "List what jobs fail with, and where."),
     "sites": ("panda.cli.sites:sites_app", "List sites with their jobs and pilots."),
     "site": ("panda.cli.sites:site_app", "Show a site, or set it online, brokeroff, test or offline."),
     "workers": ("panda.cli.sites:workers_app", "List pilots and the jobs in their hands."),
@@ -45,20 +64,50 @@ COMMANDS = {
     "worker": ("panda.cli.part", "Run only a Prefect worker."),
 }
 
+
+class _Panda(TyperGroup):
+    """The commands as stubs; where a shell asks for completions, the one that is typed is the real one."""
+
+    @override
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        module = COMMANDS[name][0] if name in COMMANDS else ""
+        if ctx.resilient_parsing and module and module != PART:
+            command = typer.main.get_command(_app_of(module))
+        return name, command, rest
+
+
 main_app = typer.Typer(
     name="panda",
+    cls=_Panda,
     help="PanDA on Prefect: production and distributed analysis.",
+    epilog=EXIT_CODES,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
 
+@main_app.callback()
+def _everywhere(
+    api_url: Annotated[
+        str | None,
+        typer.Option("--api-url", metavar="URL", help="The API to talk to, else PANDA_API_URL, else the one here."),
+    ] = None,
+) -> None:
+    """PanDA on Prefect: production and distributed analysis."""
+    if api_url is not None:
+        os.environ["PANDA_API_URL"] = api_url
+
+
+def _app_of(module: str) -> typer.Typer:
+    path, _, attribute = module.partition(":")
+    app: typer.Typer = getattr(importlib.import_module(path), attribute or "app")
+    return app
+
+
 def _later(name: str, module: str) -> Callable[[typer.Context], None]:
     def run(context: typer.Context) -> None:
-        path, _, attribute = module.partition(":")
-        app = getattr(importlib.import_module(path), attribute or "app")
-        app(args=list(context.args), prog_name=f"panda {name}")
+        _app_of(module)(args=list(context.args), prog_name=f"panda {name}")
 
     return run
 
@@ -76,13 +125,15 @@ for _name, (_module, _help) in COMMANDS.items():
         help=_help,
         add_help_option=False,
         context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False},
-    )((_part if _module == "panda.cli.part" else _later)(_name, _module))
+    )((_part if _module == PART else _later)(_name, _module))
 
 
 def main() -> None:
-    """Run the command line; an error that a person can act on is one sentence and exit code 1, not a stack of calls."""
+    """Run the command line; what a person can act on is one sentence and an exit code, not a stack of calls."""
     try:
-        main_app()
+        main_app(prog_name="panda")
     except PandaError as error:
         print(f"panda: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(AWAY if isinstance(error, Unavailable) else FAILED)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 
-from panda.cli.asking import AsJson, Limit, Offset, connected, one_command, print_json, print_pairs, print_table
+from panda.cli.asking import AsJson, Limit, Offset, one_command, print_json, print_pairs, print_table
+from panda.cli.remote import api
 from panda.domain.states import JobStatus
-from panda.services import read
-from panda.services.read import Happened, JobView
+from panda.services.read import Happened, JobView, WholeJob
 from panda.services.reasons import clock, size, span
 
 
@@ -20,9 +20,8 @@ def jobs(
     as_json: AsJson = False,
 ) -> None:
     """List the jobs of a production task, every attempt."""
-    with connected() as ctx:
-        read.task(ctx, task_id)
-        found = read.jobs_of(ctx, task_id, status or None, limit, offset)
+    with api() as panda:
+        found = panda.look("jobs", list[JobView], task_id=task_id, status=status, limit=limit, offset=offset)
     if as_json:
         print_json(found)
         return
@@ -39,13 +38,13 @@ def job(
     as_json: AsJson = False,
 ) -> None:
     """Show one job: its state, files, report and history."""
-    with connected() as ctx:
-        one = read.job(ctx, job_id)
-        reads, writes = read.inputs_of(ctx, job_id), read.outputs_of(ctx, job_id)
-        past, tries = read.history(ctx, job_id), read.attempts(ctx, one.task_id, one.ordinal)
+    with api() as panda:
+        whole = panda.look("job", WholeJob, job_id=job_id)
     if as_json:
-        print_json({"job": one, "inputs": reads, "outputs": writes, "history": past, "attempts": tries})
+        print_json(whole)
         return
+    one, reads, writes = whole.job, whole.inputs, whole.outputs
+    past, tries = whole.history, whole.attempts
     print_pairs(f"Job {one.id} of task {one.task_id} {one.task_name}: {one.status.value}", _properties(one))
     if reads:
         rows = [(each.lfn, each.stream, size(each.bytes), each.events, each.adler32) for each in reads]

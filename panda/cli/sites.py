@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from panda.cli.asking import AsJson, Limit, Offset, connected, one_command, person, print_json, print_table, tally
-from panda.services import control, survey
+from panda.cli.asking import AsJson, Limit, Offset, one_command, print_json, print_table, tally
+from panda.cli.remote import api
 from panda.services.reasons import clock
+from panda.services.survey import SiteView, WorkerView
 
 
 class Status(StrEnum):
@@ -21,8 +22,8 @@ class Status(StrEnum):
 
 def sites(*, as_json: AsJson = False) -> None:
     """List the sites with their live jobs and the worker nodes seen in 3 hours."""
-    with connected() as ctx:
-        found = survey.sites(ctx)
+    with api() as panda:
+        found = panda.look("sites", list[SiteView])
     if as_json:
         print_json(found)
         return
@@ -45,15 +46,16 @@ def site(
     as_json: AsJson = False,
 ) -> None:
     """Set a site online, brokeroff, test or offline, or show it. Jobs that run go on in any case."""
-    with connected() as ctx:
+    with api() as panda:
         if status is not None:
-            control.set_site_status(ctx, name, status.value, person(), comment)
-        one = survey.site(ctx, name)
+            order = {"site": name, "status": status.value, "comment": comment}
+            panda.post("/api/v1/site/set_status", order)
+        one = panda.look("site", SiteView, name=name)
     if as_json:
         print_json(one)
         return
     words = f" ({one.comment})" if one.comment else ""
-    print(f"{one.name} is {one.status} since {clock(one.status_since)}{words}: {tally(one.jobs)} live jobs.")
+    print(f"{one.name} is {one.status} since {clock(one.status_since)}{words}; live jobs: {tally(one.jobs)}.")
 
 
 def workers(
@@ -65,8 +67,8 @@ def workers(
     as_json: AsJson = False,
 ) -> None:
     """List the pilots as their factories describe them, and the jobs in their hands."""
-    with connected() as ctx:
-        found = survey.workers(ctx, queue, live=not every, limit=limit, offset=offset)
+    with api() as panda:
+        found = panda.look("workers", list[WorkerView], queue=queue, ended=every, limit=limit, offset=offset)
     if as_json:
         print_json(found)
         return

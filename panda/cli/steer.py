@@ -3,15 +3,21 @@
 Each answers when the order is stored; the conductor, or Bamboo, carries it out.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from panda.cli.asking import AsJson, connected, one_command, person, print_json
-from panda.services import control
+from panda.cli.asking import AsJson, one_command, print_json
+from panda.cli.remote import Api, api
+
+AT_ONCE = 1000
+"""Jobs of one call: the API takes no more."""
 
 TaskId = Annotated[int, typer.Argument(metavar="ID", help="The production task's number.")]
+
+Why = Annotated[str, typer.Option(help="The reason, for everybody to read.")]
 
 
 class Kind(StrEnum):
@@ -25,16 +31,16 @@ def kill(
     kind: Annotated[Kind, typer.Argument(help="What the numbers stand for.")],
     numbers: Annotated[list[int], typer.Argument(metavar="ID...", help="Their numbers.")],
     *,
-    why: Annotated[str, typer.Option(help="The reason, for everybody to read.")] = "killed by hand",
+    why: Why = "killed by hand",
     as_json: AsJson = False,
 ) -> None:
     """Kill jobs or whole tasks; running jobs hear it with their next heartbeat. Exit code 1: some had ended already."""
-    with connected() as ctx:
+    with api() as panda:
         if kind is Kind.JOB:
-            done = control.kill_jobs(ctx, numbers, person(), why)
+            done = dict(zip(numbers, _kill_jobs(panda, numbers, why), strict=True))
         else:
             for number in numbers:
-                control.abort_task(ctx, number, person(), why)
+                panda.post("/api/v1/task/kill", {"task_id": number, "why": why})
             done = dict.fromkeys(numbers, True)
     if as_json:
         print_json(done)
@@ -45,44 +51,54 @@ def kill(
         raise typer.Exit(1)
 
 
-def pause(
-    task_id: TaskId, *, why: Annotated[str, typer.Option(help="The reason, for everybody to read.")] = "paused"
-) -> None:
+def _kill_jobs(panda: Api, numbers: list[int], why: str) -> list[bool]:
+    killed: list[bool] = []
+    for start in range(0, len(numbers), AT_ONCE):
+        order = {"job_ids": numbers[start : start + AT_ONCE], "why": why}
+        killed += panda.post("/api/v1/job/kill", order).data
+    return killed
+
+
+def pause(task_id: TaskId, *, why: Why = "paused", as_json: AsJson = False) -> None:
     """Hold a task: no further job is handed out, running ones go on."""
-    with connected() as ctx:
-        control.pause_task(ctx, task_id, person(), why)
-    print(f"Task {task_id} is on hold; `panda resume {task_id}` lets it go on.")
+    said = f"Task {task_id} is on hold; `panda resume {task_id}` lets it go on."
+    _order("pause", {"task_id": task_id, "why": why}, said, as_json)
 
 
-def resume(task_id: TaskId) -> None:
+def resume(task_id: TaskId, *, as_json: AsJson = False) -> None:
     """Let a task on hold go on."""
-    with connected() as ctx:
-        control.resume_task(ctx, task_id, person())
-    print(f"Task {task_id} goes on.")
+    _order("resume", {"task_id": task_id}, f"Task {task_id} goes on.", as_json)
 
 
-def finish(task_id: TaskId) -> None:
+def finish(task_id: TaskId, *, as_json: AsJson = False) -> None:
     """End a task with what it has: waiting jobs are cancelled, running ones finish."""
-    with connected() as ctx:
-        control.finish_task(ctx, task_id, person())
-    print(f"Task {task_id} ends with what it has.")
+    _order("finish", {"task_id": task_id}, f"Task {task_id} ends with what it has.", as_json)
 
 
-def retry(task_id: TaskId) -> None:
+def retry(task_id: TaskId, *, as_json: AsJson = False) -> None:
     """Try again what failed of a task; after its end the outputs go to new datasets."""
-    with connected() as ctx:
-        made = control.retry_task(ctx, task_id, person())
-    print(f"Task {task_id}: {made} jobs get a new attempt.")
+    _order("retry", {"task_id": task_id}, "Task {task_id}: {message}.", as_json)
 
 
 def priority(
     task_id: TaskId,
-    number: Annotated[int, typer.Argument(metavar="PRIORITY", help="0 and more; the higher, the sooner.")],
+    number: Annotated[int, typer.Argument(metavar="PRIORITY", min=0, max=30_000, help="The higher, the sooner.")],
+    *,
+    as_json: AsJson = False,
 ) -> None:
     """Change a task's priority, for its waiting jobs too."""
-    with connected() as ctx:
-        control.set_priority(ctx, task_id, number, person())
-    print(f"Task {task_id} has priority {number}.")
+    order = {"task_id": task_id, "priority": number}
+    _order("change_priority", order, f"Task {task_id} has priority {number}.", as_json)
+
+
+def _order(command: str, body: Mapping[str, object], said: str, as_json: bool) -> None:
+    """Give an order to a task and say what it means; the API's own words stand for `{message}`."""
+    with api() as panda:
+        answer = panda.post(f"/api/v1/task/{command}", body)
+    if as_json:
+        print_json({**body, "accepted": True, "message": answer.message})
+    else:
+        print(said.format(message=answer.message.removeprefix("accepted: "), **body))
 
 
 kill_app, pause_app, resume_app = one_command(kill), one_command(pause), one_command(resume)

@@ -1,17 +1,16 @@
 """Owns `panda tasks`, `panda task` and `panda datasets`: what production tasks and their data do."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from panda.cli.asking import AsJson, Limit, Offset, connected, one_command, print_json, print_pairs, print_table, tally
+from panda.cli.asking import AsJson, Limit, Offset, one_command, print_json, print_pairs, print_table, tally
+from panda.cli.remote import api
 from panda.domain.states import FINAL_TASK, TaskStage
-from panda.services import read, survey
-from panda.services.read import TaskFilter, TaskView
+from panda.services.read import TaskView
 from panda.services.reasons import clock, size
-from panda.services.survey import DatasetView, TaskInputView, TransferSummary
-
-LIVE = tuple(one.value for one in TaskStage if one not in FINAL_TASK)
+from panda.services.survey import DatasetView, TaskInputView, TransferSummary, WholeTask
 
 
 def tasks(
@@ -27,15 +26,16 @@ def tasks(
     as_json: AsJson = False,
 ) -> None:
     """List production tasks, the newest first."""
-    stages = tuple(one.value for one in stage) if stage else (LIVE if live else None)
-    wanted = TaskFilter(name=name, stages=stages, owner=owner, campaign=campaign, cloud=cloud)
-    with connected() as ctx:
-        found = read.tasks(ctx, wanted, limit=limit, offset=offset)
+    with api() as panda:
+        found = panda.look(
+            "tasks", list[TaskView], name=name, live=live, stage=stage, campaign=campaign, owner=owner, cloud=cloud,
+            limit=limit, offset=offset,
+        )  # fmt: skip
     if as_json:
         print_json(found)
         return
     rows = [
-        (one.id, one.name, _stage(one), one.cloud, one.priority, tally(one.jobs), one.waits_for or one.error)
+        (one.id, one.name, stage_of(one), one.cloud, one.priority, tally(one.jobs), one.waits_for or one.error)
         for one in found
     ]
     print_table(("id", "name", "stage", "cloud", "priority", "jobs", "waits for"), rows)
@@ -47,16 +47,13 @@ def task(
     as_json: AsJson = False,
 ) -> None:
     """Show one production task: its state, jobs, data and transfers."""
-    with connected() as ctx:
-        one = read.task(ctx, task_id)
-        reads = survey.task_inputs(ctx, task_id)
-        data = survey.datasets(ctx, task_id=task_id)
-        moves = survey.transfers(ctx, task_id)
+    with api() as panda:
+        whole = panda.look("task", WholeTask, task_id=task_id)
     if as_json:
-        print_json({"task": one, "inputs": reads, "datasets": data, "transfers": moves})
+        print_json(whole)
         return
-    print_pairs(f"Task {one.id} {one.name}: {_stage(one)}", _properties(one))
-    _print_data(reads, data, moves)
+    print_pairs(f"Task {task_id} {whole.task.name}: {stage_of(whole.task)}", _properties(whole.task))
+    _print_data(whole.inputs, whole.datasets, whole.transfers)
 
 
 def datasets(
@@ -68,15 +65,16 @@ def datasets(
     as_json: AsJson = False,
 ) -> None:
     """List the datasets that production tasks read and write."""
-    with connected() as ctx:
-        found = survey.datasets(ctx, pattern, task_id=task_id, limit=limit, offset=offset)
+    with api() as panda:
+        found = panda.look("datasets", list[DatasetView], name=pattern, task_id=task_id, limit=limit, offset=offset)
     if as_json:
         print_json(found)
         return
     _print_datasets(found)
 
 
-def _stage(one: TaskView) -> str:
+def stage_of(one: TaskView) -> str:
+    """Say a task's stage, and that it is on hold."""
     return f"{one.stage.value}, on hold" if one.hold and one.stage not in FINAL_TASK else one.stage.value
 
 
@@ -93,7 +91,7 @@ def _properties(one: TaskView) -> list[tuple[str, object]]:
     ]  # fmt: skip
 
 
-def _print_data(reads: list[TaskInputView], data: list[DatasetView], moves: list[TransferSummary]) -> None:
+def _print_data(reads: Sequence[TaskInputView], data: Sequence[DatasetView], moves: Sequence[TransferSummary]) -> None:
     if reads:
         print_table(
             ("reads", "as", "files", "state", "made by task"),
@@ -109,7 +107,7 @@ def _print_data(reads: list[TaskInputView], data: list[DatasetView], moves: list
         )
 
 
-def _print_datasets(found: list[DatasetView]) -> None:
+def _print_datasets(found: Sequence[DatasetView]) -> None:
     rows = [(one.name, one.kind, one.state, one.n_files, size(one.bytes), one.task_id) for one in found]
     print_table(("dataset", "kind", "state", "files", "size", "made by task"), rows)
 

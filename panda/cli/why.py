@@ -1,41 +1,24 @@
-"""Owns `panda why`: the reason for where a task, bunch or job stands."""
+"""Owns `panda why`: the reason for where a task, bunch, job, site, pilot or dataset stands."""
 
-from collections.abc import Callable
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from panda.cli.asking import AsJson, connected, one_command, print_facts, print_json
-from panda.services import explain
-from panda.services.context import Context
+from panda.cli.asking import AsJson, one_command, print_facts, print_json
+from panda.cli.remote import api
 from panda.services.explain import Explanation
-
-
-class Kind(StrEnum):
-    """What can be asked about."""
-
-    TASK = "task"
-    BUNCH = "bunch"
-    JOB = "job"
-
-
-_ASK: dict[Kind, Callable[[Context, int], Explanation]] = {
-    Kind.TASK: explain.why_task,
-    Kind.BUNCH: explain.why_bunch,
-    Kind.JOB: explain.why_job,
-}
+from panda.services.why import Kind
 
 
 def why(
-    kind: Annotated[Kind, typer.Argument(help="What the number stands for.")],
-    number: Annotated[int, typer.Argument(metavar="ID", help="Its number.")],
+    kind: Annotated[Kind, typer.Argument(help="What the name stands for.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A number, site, dataset, or FACTORY:NUMBER of a pilot.")],
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Say why a task, bunch or job is where it is, and what would change it."""
-    with connected() as ctx:
-        answer = _ASK[kind](ctx, number)
+    """Say why a task, bunch, job, site, pilot or dataset is as it is, and what would change it."""
+    with api() as panda:
+        answer = panda.look("why", Explanation, kind=kind.value, name=name)
     if as_json:
         print_json(answer)
         return

@@ -44,7 +44,7 @@ def assign(ctx: Context, lease: Lease) -> Assigned:
         return Assigned(task["cloud"])
     if waiting is not None:
         return Assigned(None, waiting)
-    located = _locate(ctx, [row["dataset"] for row in inputs])
+    located = locate(ctx, [row["dataset"] for row in inputs])
     make_output_datasets(ctx, lease.task_id)
     with fenced(ctx, lease) as connection:
         decision = _decide(ctx, connection, task, located)
@@ -82,7 +82,7 @@ def make_output_datasets(ctx: Context, task_id: int) -> None:
     ctx.ddm.create_datasets(specs).raise_first()
 
 
-def _locate(ctx: Context, names: list[str]) -> tuple[tuple[DatasetFacts, ...], str]:
+def locate(ctx: Context, names: list[str]) -> tuple[tuple[DatasetFacts, ...], str]:
     """Ask the catalogue where the input datasets are; the second value is its error, if it cannot be asked."""
     dids = [Did(scope_of(name), name) for name in dict.fromkeys(names)]
     try:
@@ -145,7 +145,7 @@ def _decide(
         inputs=located[0],
         catalogue_error=located[1],
     )
-    case = _with_remaining(connection, case)
+    case = with_remaining(connection, case)
     seed = int(task["id"])
     decision = assign_cloud(case, clouds, limits, seed, sites)
     _store(connection, case, clouds, sites, limits, decision, seed)
@@ -162,7 +162,8 @@ def _preset(connection: Connection, task: RowMapping) -> CloudDecision:
     return CloudDecision(task["id"], cloud, (Candidate(cloud),), f"cloud {cloud} was asked for")
 
 
-def _with_remaining(connection: Connection, case: TaskFacts) -> TaskFacts:
+def with_remaining(connection: Connection, case: TaskFacts) -> TaskFacts:
+    """Give the task's facts with the remaining work of all other tasks (domain.md 2.1 step 2)."""
     others = [
         AssignedTask(row["cloud"], row["priority"], process_group(row["processing_type"]), float(row["work"]))
         for row in facts.other_tasks(connection, case.id)

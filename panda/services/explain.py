@@ -9,8 +9,11 @@ from sqlalchemy import Connection, RowMapping
 from panda.domain.states import FINAL_JOB, FINAL_TASK, IN_HAND, BunchState, JobStatus, TaskStage
 from panda.services import read, reasons, survey
 from panda.services.context import Context
+from panda.services.failures import failures
 from panda.services.read import BunchView, JobView, TaskView
 from panda.services.reasons import Facts, ago, clock, counted, lasting
+from panda.services.trouble import black_holes, blame
+from panda.store import causes
 from panda.store import explain as store
 
 __all__ = ["Explanation", "Facts", "why_bunch", "why_job", "why_task"]
@@ -61,7 +64,7 @@ def why_job(ctx: Context, job_id: int) -> Explanation:
     if job.status in FINAL_JOB:
         lines += _ended(ctx, job)
     elif job.status in IN_HAND:
-        lines += _held_by_pilot(now, job)
+        lines += _held_by_pilot(ctx, now, job)
     elif job.status in {JobStatus.HOLDING, JobStatus.TRANSFERRING, JobStatus.MERGING}:
         lines += _collecting(ctx, job, now)
     else:
@@ -176,6 +179,8 @@ def _waits_for_files(ctx: Context, bunch: BunchView, now: datetime) -> _Part:
         lines += reasons.blocks(ctx, now, missing)
     else:
         lines.append("All its input is there: the next look at it (at most a minute away) makes it ready for pilots.")
+    seconds = ctx.settings.watcher.assigned_s
+    lines.append(reasons.limit(now, bunch.since, seconds, "assigned_s", "it is brokered again"))
     return _Part(tuple(lines))
 
 
@@ -187,9 +192,14 @@ def _waits_for_pilot(ctx: Context, bunch: BunchView, now: datetime) -> _Part:
         if site is None:
             return _Part((*lines, "It has lost its site: the next round brokers it again."))
         if site["status"] != "online":
-            lines.append(f"Site {site['name']} is {site['status']} ({site['comment'] or 'no comment'}).")
+            lines.append(
+                f"Site {site['name']} is {site['status']} ({site['comment'] or 'no comment'}); "
+                f"`panda site {site['name']} online` would change that."
+            )
         lines += _in_queue(connection, bunch, site)
         lines.append(reasons.pilots(connection, now, site["id"], site["name"]))
+    seconds = ctx.settings.watcher.activated_s
+    lines.append(reasons.limit(now, bunch.since, seconds, "activated_s", "it is brokered again"))
     return _Part(tuple(lines))
 
 
@@ -204,8 +214,11 @@ def _in_queue(connection: Connection, bunch: BunchView, site: RowMapping) -> lis
     first = (
         f"Its first job {row['job_id']} (priority {row['priority']}) is ready for a pilot at {site['name']}, behind "
     )
-    first += f"{more}{counted(row['ahead'], 'job')} with the same needs."
-    return [first, *reasons.takers(connection, site["id"], row)]
+    first += f"{more}{counted(row['ahead'], 'job')} with the same needs, of share {row['share']!r}."
+    shares = causes.shares_ahead(connection, site["id"], row["priority"], store.COUNT_UP_TO)
+    before = [f"{counted(one['jobs'], 'job')} of share {one['share']!r}" for one in shares]
+    urgent = [f"More urgent there: {', '.join(before)}."] if before else []
+    return [first, *urgent, *reasons.takers(connection, site["id"], row)]
 
 
 def _task_in_the_way(ctx: Context, task_id: int) -> list[str]:
@@ -224,7 +237,7 @@ def _last_event(now: datetime, job: JobView) -> str:
     return f"It is {job.status.value} since {clock(job.since)} ({ago(now, job.since)}){because}."
 
 
-def _held_by_pilot(now: datetime, job: JobView) -> Iterable[str]:
+def _held_by_pilot(ctx: Context, now: datetime, job: JobView) -> Iterable[str]:
     pilot = f"pilot {job.factory or 'unknown'}:{job.worker_id if job.worker_id is not None else '-'}"
     place = f"on node {job.node or 'unknown'} (queue {job.queue})"
     yield f"It is held by {pilot} {place}, last heard of {ago(now, job.last_seen)}."
@@ -232,6 +245,10 @@ def _held_by_pilot(now: datetime, job: JobView) -> Iterable[str]:
         yield f"The command {job.command!r} goes to the pilot with the answer to its next update."
     if job.status is JobStatus.SENT:
         yield "The pilot has not confirmed it yet; if it never does, a new row takes its place and nobody is charged."
+    if job.last_seen is not None:
+        name = f"{job.status.value}_s"
+        what = "a new row takes its place" if job.status is JobStatus.SENT else "it is failed as lost and tried again"
+        yield reasons.limit(now, job.last_seen, getattr(ctx.settings.watcher, name), name, what)
 
 
 def _collecting(ctx: Context, job: JobView, now: datetime) -> list[str]:
@@ -295,4 +312,7 @@ def _trouble(ctx: Context, task_id: int, now: datetime) -> list[str]:
     ]
     if charged["failed"]:
         lines.append(f"{counted(charged['failed'], 'input')} failed before, {charged['given_up']} given up.")
+    if any(row["status"] == JobStatus.FAILED.value for row in failed):
+        found = failures(ctx, hours=ctx.settings.watcher.lifetime_s / 3600, task_id=task_id)
+        lines += [*black_holes(found), *blame(found)]
     return lines

@@ -23,6 +23,7 @@ __all__ = [
     "OutputView",
     "TaskFilter",
     "TaskView",
+    "WholeJob",
     "attempts",
     "bunch",
     "bunches_of",
@@ -36,6 +37,7 @@ __all__ = [
     "outputs_of",
     "task",
     "tasks",
+    "whole_job",
 ]
 
 
@@ -202,6 +204,26 @@ class OutputView:
     events: int | None
     rse: str | None
     state: str
+
+
+@dataclass(frozen=True, slots=True)
+class WholeJob:
+    """A job with its files, its history and every attempt at its place."""
+
+    job: JobView
+    inputs: tuple[InputView, ...]
+    outputs: tuple[OutputView, ...]
+    history: tuple[Happened, ...]
+    attempts: tuple[JobView, ...]
+
+
+def whole_job(ctx: Context, job_id: int) -> WholeJob:
+    """One job with all that belongs to it; raises NotFound."""
+    one = job(ctx, job_id)
+    return WholeJob(
+        one, tuple(inputs_of(ctx, job_id)), tuple(outputs_of(ctx, job_id)), tuple(history(ctx, job_id)),
+        tuple(attempts(ctx, one.task_id, one.ordinal)),
+    )  # fmt: skip
 
 
 def task(ctx: Context, task_id: int) -> TaskView:

@@ -68,13 +68,13 @@ def check(ctx: Context, request: TaskRequest) -> TaskRequest:
 
 def _store(ctx: Context, connection: Connection, request: TaskRequest, who: str, *, implicit: bool = False) -> int:
     size = request.bunch_size or ctx.settings.expansion.bunch_size
-    request = replace(request, exp_remaining_work=request.exp_remaining_work or _expected_work(request))
+    request = replace(request, exp_remaining_work=request.exp_remaining_work or expected_work(request))
     task_id = work.insert_task(connection, request, parent_id=request.parent_task, bunch_size=size, implicit=implicit)
     work.add_incident(connection, "info", "submit", f"task:{task_id}", f"{request.name} submitted by {who}")
     return task_id
 
 
-def _expected_work(request: TaskRequest) -> float:
+def expected_work(request: TaskRequest) -> float:
     """Estimate a task's work in kSI2k days, the unit of domain.md 2.1, where the request does not say it."""
     split, needs = request.split, request.resources
     jobs = split.n_jobs or -(-(split.n_events or 0) // (split.events_per_job or 1)) or 1
@@ -110,7 +110,7 @@ def _check_feasible(connection: Connection, request: TaskRequest) -> None:
     _check_release(request, known)
     answer = nearest(needs, known)
     if answer is not None:
-        raise Refused(answer.text, hint=answer.changes)
+        raise Refused(answer.text, hint=answer.hint)
 
 
 def _check_release(request: TaskRequest, known: Sequence[SiteFacts]) -> None:

@@ -6,7 +6,9 @@ from datetime import datetime
 
 from panda.domain.states import FINAL_JOB
 from panda.errors import NotFound
+from panda.services import read
 from panda.services.context import Context
+from panda.services.read import TaskView
 from panda.store import counters
 from panda.store import read as store_read
 from panda.store import survey as store
@@ -118,6 +120,24 @@ class IncidentView:
     about: str
     text: str
     numbers: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class WholeTask:
+    """A production task with its data and its transfers."""
+
+    task: TaskView
+    inputs: tuple[TaskInputView, ...]
+    datasets: tuple[DatasetView, ...]
+    transfers: tuple[TransferSummary, ...]
+
+
+def whole_task(ctx: Context, task_id: int) -> WholeTask:
+    """One task with what it reads, writes and moves; raises NotFound."""
+    return WholeTask(
+        read.task(ctx, task_id), tuple(task_inputs(ctx, task_id)), tuple(datasets(ctx, task_id=task_id)),
+        tuple(transfers(ctx, task_id)),
+    )  # fmt: skip
 
 
 def sites(ctx: Context) -> list[SiteView]:

@@ -2,6 +2,8 @@
 
 from sqlalchemy import Connection, RowMapping, text
 
+from panda.store.files import CONTENTS
+
 COUNT_UP_TO = 10_000
 """Whether ten thousand jobs or more are in front makes no difference to a reader, but to the database."""
 
@@ -51,7 +53,7 @@ def bunch_groups(connection: Connection, task_id: int) -> list[RowMapping]:
                min(b.since) AS since, (array_agg(b.id ORDER BY b.since, b.id))[1] AS oldest
         FROM bunch b LEFT JOIN site s ON s.id = b.site_id
         CROSS JOIN LATERAL (SELECT count(*) AS n FROM job j WHERE j.bunch_id = b.id AND j.status IS NULL) waiting
-        WHERE b.task_id = :id AND b.open
+        WHERE b.task_id = :id AND b.open AND waiting.n > 0
         GROUP BY b.state, s.name, b.waits_for ORDER BY b.state, s.name, min(b.id)
         """,
         id=task_id,
@@ -63,7 +65,7 @@ def missing_blocks(connection: Connection, bunch_id: int) -> list[RowMapping]:
     return _all(
         connection,
         """
-        SELECT k.name, k.rse, k.state, k.since, k.n_files, k.bytes, k.transfer_id, k.error
+        SELECT k.id, k.name, k.rse, k.state, k.created_at, k.since, k.n_files, k.bytes, k.transfer_id, k.error
         FROM bunch b JOIN bunch_block bb ON bb.bunch_id = b.id AND bb.generation = b.generation
         JOIN block k ON k.id = bb.block_id
         WHERE b.id = :id AND k.kind = 'dis' AND k.state <> 'complete' ORDER BY k.id
@@ -76,12 +78,13 @@ def output_blocks(connection: Connection, task_id: int, bunch_id: int | None) ->
     """Tell which sub-datasets of a task (or of one bunch) have not arrived at the cloud's T1."""
     return _all(
         connection,
-        """
-        SELECT k.name, k.rse, k.state, k.since, k.n_files, k.bytes, k.transfer_id, k.error
-        FROM block k
+        f"""
+        SELECT k.id, k.name, k.rse, k.state, k.created_at, k.since, contents.n_files, contents.bytes, k.transfer_id,
+               k.error
+        FROM block k {CONTENTS}
         WHERE k.task_id = :id AND k.kind = 'sub' AND k.state IN ('planned', 'requested', 'stuck')
           AND (CAST(:bunch AS bigint) IS NULL OR k.bunch_id = :bunch) ORDER BY k.id
-        """,
+        """,  # noqa: S608 - a constant
         id=task_id,
         bunch=bunch_id,
     )

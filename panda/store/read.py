@@ -21,6 +21,7 @@ class TaskFilter:
     name: str | None = None
     stages: tuple[str, ...] | None = None
     owner: str | None = None
+    vo: str | None = None
     campaign: str | None = None
     cloud: str | None = None
     parent_id: int | None = None
@@ -33,6 +34,7 @@ _TASK_FILTER = """
       AND (CAST(:name AS text) IS NULL OR name LIKE :name)
       AND (CAST(:stages AS task_stage[]) IS NULL OR stage = ANY(CAST(:stages AS task_stage[])))
       AND (CAST(:owner AS text) IS NULL OR owner = :owner)
+      AND (CAST(:vo AS text) IS NULL OR vo = :vo)
       AND (CAST(:campaign AS text) IS NULL OR campaign = :campaign)
       AND (CAST(:cloud AS text) IS NULL OR cloud = :cloud)
       AND (CAST(:parent AS bigint) IS NULL OR parent_id = :parent)
@@ -48,6 +50,7 @@ def tasks(connection: Connection, wanted: TaskFilter, limit: int | None, offset:
         "name": None if wanted.name is None else like(wanted.name),
         "stages": None if wanted.stages is None else list(wanted.stages),
         "owner": wanted.owner,
+        "vo": wanted.vo,
         "campaign": wanted.campaign,
         "cloud": wanted.cloud,
         "parent": wanted.parent_id,

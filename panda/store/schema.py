@@ -588,6 +588,7 @@ job_event = Table(
     Index("ix_job_event_bunch_id", "bunch_id", postgresql_where=text("bunch_id IS NOT NULL")),
     Index("ix_job_event_task_id", "task_id", "id"),
     Index("ix_job_event_sent", "at", postgresql_where=text("to_state = 'sent'")),
+    Index("ix_job_event_ended", "at", postgresql_where=text("to_state IN ('failed', 'finished')")),
 )
 
 job_count = Table(

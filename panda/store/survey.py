@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, RowMapping, text
 
+from panda.store.files import CONTENTS
+
 _SITES = text("""
     SELECT s.id, s.name, s.cloud, s.tier, s.status, s.status_since, s.comment, s.rse, s.vos, st.space_gb, st.used_gb,
            s.name = c.tier1 AS is_tier1, seen.nodes AS pilots, seen.running AS running_nodes,
@@ -86,13 +88,13 @@ def transfers(connection: Connection, task_id: int | None) -> list[RowMapping]:
     """Sum up blocks by kind, state and site, of one task or of all."""
     return list(
         connection.execute(
-            text("""
-                SELECT k.kind, k.state, s.name AS site, count(*) AS n, sum(k.n_files)::bigint AS n_files,
-                       sum(k.bytes)::bigint AS bytes, min(k.since) AS oldest
-                FROM block k LEFT JOIN site s ON s.id = k.site_id
+            text(f"""
+                SELECT k.kind, k.state, s.name AS site, count(*) AS n, sum(contents.n_files)::bigint AS n_files,
+                       sum(contents.bytes)::bigint AS bytes, min(k.since) AS oldest
+                FROM block k LEFT JOIN site s ON s.id = k.site_id {CONTENTS}
                 WHERE CAST(:task AS bigint) IS NULL OR k.task_id = :task
                 GROUP BY k.kind, k.state, s.name ORDER BY k.kind, k.state, s.name
-            """),
+            """),  # noqa: S608 - a constant
             {"task": task_id},
         ).mappings()
     )

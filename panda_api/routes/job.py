@@ -64,7 +64,7 @@ def _descriptions(ctx: Ctx, caller: Identity, job_ids: list[int]) -> WireRespons
 def kill(wanted: KillJobs, ctx: Ctx, caller: Steerer) -> WireResponse:
     """Kill jobs, running ones through their next heartbeat; true or false for each (false: unknown or final)."""
     ownership.check_jobs(ctx, caller, wanted.job_ids)
-    why = "killed through the API" + (f" (code {wanted.code})" if wanted.code is not None else "")
+    why = wanted.why or "killed through the API" + (f" (code {wanted.code})" if wanted.code is not None else "")
     killed = control.kill_jobs(ctx, wanted.job_ids, caller.name, why)
     return succeeded([killed.get(one, False) for one in wanted.job_ids])
 

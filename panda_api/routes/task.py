@@ -6,13 +6,22 @@ from fastapi import APIRouter, Query
 
 from panda.auth.permission import permitted
 from panda.errors import Refused
-from panda.services import control, ownership, read, submit, survey
+from panda.services import control, ownership, preview, read, submit, survey
 from panda_api.body import WireRoute
 from panda_api.context import ASYNCHRONOUS, Ctx
 from panda_api.envelope import Envelope, WireResponse, succeeded
 from panda_api.security import Identity, Policy, permit
 from panda_api.views import task_details, task_object, task_status
-from panda_api.wire.task import ChangePriority, FinishTask, RetryTask, SubmitTask, TaskCommand, TaskId
+from panda_api.wire.task import (
+    ChangePriority,
+    FinishTask,
+    PreviewTask,
+    RetryTask,
+    SubmitTask,
+    TaskCommand,
+    TaskId,
+    TaskOrder,
+)
 
 router = APIRouter(prefix="/api/v1/task", tags=["task"], route_class=WireRoute)
 
@@ -30,6 +39,15 @@ def submit_task(wanted: SubmitTask, ctx: Ctx, caller: Submitter) -> WireResponse
     """Store a new production task; `data` is its id. Clouds, jobs and transfers follow after the answer."""
     task_id = submit.submit_task(ctx, permitted(caller, wanted.task(caller.name)), caller.name)
     return succeeded(task_id, f"succeeded. new jediTaskID={task_id}")
+
+
+@router.post("/preview", response_model=Envelope)
+def preview_task(wanted: PreviewTask, ctx: Ctx, caller: Submitter) -> WireResponse:
+    """What a request would become now: its jobs, cloud and first site, with every candidate. Nothing is stored."""
+    expected = None
+    if wanted.expected is not None:
+        expected = preview.Expected(wanted.expected.files, wanted.expected.events_per_file)
+    return succeeded(preview.preview(ctx, permitted(caller, wanted.request.request(caller.name)), expected))
 
 
 @router.get("/get_status", response_model=Envelope)
@@ -71,10 +89,10 @@ def get_job_ids(task_id: Wanted, ctx: Ctx, caller: Reader) -> WireResponse:
 
 
 @router.post("/kill", response_model=Envelope, openapi_extra=ASYNCHRONOUS)
-def kill(wanted: TaskCommand, ctx: Ctx, caller: Steerer) -> WireResponse:
+def kill(wanted: TaskOrder, ctx: Ctx, caller: Steerer) -> WireResponse:
     """Abort the task: its jobs are killed, running ones through their pilots' next heartbeat."""
     ownership.check_tasks(ctx, caller, [wanted.task_id])
-    control.abort_task(ctx, wanted.task_id, caller.name, "killed")
+    control.abort_task(ctx, wanted.task_id, caller.name, wanted.why or "killed")
     return succeeded(ACCEPTED, "accepted")
 
 
@@ -92,15 +110,15 @@ def retry(wanted: RetryTask, ctx: Ctx, caller: Steerer) -> WireResponse:
     ownership.check_tasks(ctx, caller, [wanted.task_id])
     if wanted.new_parameters:
         raise Refused("a retry runs the task as it is", hint="submit a new task with the new parameters")
-    control.retry_task(ctx, wanted.task_id, caller.name)
-    return succeeded(ACCEPTED, "accepted")
+    made = control.retry_task(ctx, wanted.task_id, caller.name)
+    return succeeded(ACCEPTED, f"accepted: {made} jobs get a new attempt")
 
 
 @router.post("/pause", response_model=Envelope, openapi_extra=ASYNCHRONOUS)
-def pause(wanted: TaskCommand, ctx: Ctx, caller: Steerer) -> WireResponse:
+def pause(wanted: TaskOrder, ctx: Ctx, caller: Steerer) -> WireResponse:
     """Hand out no more jobs of the task; running ones go on."""
     ownership.check_tasks(ctx, caller, [wanted.task_id])
-    control.pause_task(ctx, wanted.task_id, caller.name)
+    control.pause_task(ctx, wanted.task_id, caller.name, wanted.why or "paused")
     return succeeded(ACCEPTED, "accepted")
 
 

@@ -117,6 +117,9 @@ Diagnosis = Annotated[str, BeforeValidator(_tidied(500))]
 Tidied = Annotated[str | None, BeforeValidator(_tidied(500)), BeforeValidator(_none_of_text), BeforeValidator(_texted)]
 """A remark of another program: cut and freed of control characters, never a reason to refuse."""
 
+Reason = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")]
+"""Why somebody orders something; empty where nobody says."""
+
 Number = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 MaybeCount = Annotated[Count | None, BeforeValidator(_none_of_text)]

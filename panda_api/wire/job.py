@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from panda_api.wire.fields import Name, OwnModel, PlainText, WireModel
+from panda_api.wire.fields import Name, OwnModel, PlainText, Reason, WireModel
 from panda_api.wire.task import TaskForm
 
 JobId = Annotated[int, Field(ge=1, le=2**63 - 1)]
@@ -27,10 +27,11 @@ class SubmitJobs(WireModel):
 
 
 class KillJobs(WireModel):
-    """Jobs to be killed. PanDA's kill code is kept as the reason."""
+    """Jobs to be killed. The reason is `why`, or PanDA's kill code."""
 
     job_ids: Annotated[list[JobId], Field(min_length=1, max_length=1000)]
     code: Annotated[int, Field(ge=0, le=999)] | None = None
+    why: Reason = ""
 
 
 class DescribeJobs(WireModel):

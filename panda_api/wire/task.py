@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from panda.domain.refine import refine
 from panda.domain.work import InputSpec, OutputSpec, Resources, Split, TaskRequest
-from panda_api.wire.fields import Count, MaybeNumber, Name, Number, OwnModel, PlainText, Seconds, WireModel
+from panda_api.wire.fields import Count, MaybeNumber, Name, Number, OwnModel, PlainText, Reason, Seconds, WireModel
 
 Positive = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Several = 1000
@@ -116,6 +116,20 @@ class SubmitTask(WireModel):
         return refine(self.task_parameters or {}, owner=owner, parent=self.parent_tid)
 
 
+class ExpectedForm(OwnModel):
+    """Input that another task has still to make."""
+
+    files: Positive
+    events_per_file: Positive | None = None
+
+
+class PreviewTask(WireModel):
+    """A request to look at; `expected` stands for input that is not there yet."""
+
+    request: TaskForm
+    expected: ExpectedForm | None = None
+
+
 TaskId = Annotated[int, Field(ge=1, le=2**63 - 1, description="The task's id (jediTaskID).")]
 
 
@@ -123,6 +137,12 @@ class TaskCommand(WireModel):
     """A command to one task."""
 
     task_id: TaskId
+
+
+class TaskOrder(TaskCommand):
+    """A command to one task with the reason, for everybody to read."""
+
+    why: Reason = ""
 
 
 class FinishTask(TaskCommand):

@@ -49,8 +49,9 @@ def test_the_nearest_request(asked: dict[str, Any], site: str, changed: dict[str
     assert answer is not None
     assert answer.site == site
     assert answer.nearest == some_needs(**(asked | changed))
-    assert words in answer.text
-    assert answer.changes in answer.text
+    assert words in f"{answer.text}; {answer.hint}"
+    assert answer.changes in answer.hint
+    assert answer.changes not in answer.text
     assert answer.rejections
 
 

@@ -1,4 +1,4 @@
-"""Fixtures of the command line's tests: the real command, run in this process on this test's own database."""
+"""Fixtures of the command line's tests: the real command in this process, the real API on this test's own database."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -10,7 +10,9 @@ from sqlalchemy import Connection, Engine
 
 from panda.cli import main
 from panda.services.context import Context
+from panda_api.app import build
 from tests.support.builders import a_context
+from tests.support.serving import serving
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +28,24 @@ Panda = Callable[..., Done]
 
 
 @pytest.fixture
-def panda(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Panda:
+def api_url(ctx: Context) -> Iterator[str]:
+    """The address of the real API."""
+    with serving(build(ctx)) as address:
+        yield address
+
+
+@pytest.fixture
+def panda(
+    api_url: str,
+    database: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Panda:
     """The command: `panda("tasks", "--json")` gives its exit code and what it printed."""
     monkeypatch.setenv("PANDA_DATABASE_URL", database.replace("postgresql+psycopg2", "postgresql"))
     monkeypatch.setenv("PANDA_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("PANDA_API_URL", api_url)
 
     def run(*arguments: object) -> Done:
         monkeypatch.setattr(sys, "argv", ["panda", *map(str, arguments)])

@@ -5,6 +5,7 @@ import json
 import pytest
 from sqlalchemy import Connection, insert
 
+from panda.cli.ports import free_port
 from panda.domain.states import BunchState
 from panda.store import schema
 from tests.cli.conftest import Panda
@@ -100,8 +101,17 @@ def test_wrong_usage_is_exit_code_2(panda: Panda) -> None:
     assert panda("site", "BNL", "sleepy").code == 2
 
 
-def test_without_a_database_it_says_how_to_get_one(panda: Panda, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("PANDA_DATABASE_URL")
+def test_without_an_api_it_says_how_to_get_one(panda: Panda, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PANDA_API_URL", f"http://127.0.0.1:{free_port('127.0.0.1')}")
     done = panda("tasks")
+    assert (done.code, done.out) == (3, "")
+    assert "does not answer" in done.err
+    assert "Start it with `panda up`, or name another one with `panda --api-url URL` or PANDA_API_URL." in done.err
+
+
+def test_the_apis_address_can_be_given(panda: Panda, api_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PANDA_API_URL", "nonsense")
+    done = panda("sites")
     assert done.code == 1
-    assert "Start it with `panda up`" in done.err
+    assert "'nonsense' is no address of an API. Write http://HOST:PORT." in done.err
+    assert panda("--api-url", api_url, "sites").code == 0

@@ -1,0 +1,52 @@
+"""Everything at a glance: tasks, jobs, sites, pilots, transfers, and what operators must know."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from panda.services import survey
+from panda.services.context import Context
+from panda.services.survey import IncidentView, SiteView
+from panda.store import counters
+from panda.store import overview as store
+
+INCIDENTS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class UnderWay:
+    """Blocks of one kind on their way to a storage, in one state."""
+
+    kind: str
+    rse: str
+    state: str
+    n: int
+    oldest: datetime
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The system at one moment: tasks by stage, jobs by state, pilots by status; the latest warnings and errors."""
+
+    at: datetime
+    tasks: dict[str, int]
+    jobs: dict[str, int]
+    pilots: dict[str, int]
+    sites: tuple[SiteView, ...]
+    transfers: tuple[UnderWay, ...]
+    incidents: tuple[IncidentView, ...]
+
+
+def overview(ctx: Context, *, incidents: bool = True) -> Overview:
+    """The system now; `incidents` may name anybody's work and are left out for who may not see it."""
+    jobs: dict[str, int] = {}
+    with ctx.engine.begin() as connection:
+        for row in counters.counts_of_all(connection):
+            jobs[row["status"]] = jobs.get(row["status"], 0) + row["n"]
+        tasks, pilots = store.tasks_by_stage(connection), store.pilots_by_status(connection)
+        moving = store.blocks_under_way(connection)
+    told = [one for one in survey.incidents(ctx, limit=20 * INCIDENTS) if one.level != "info"] if incidents else []
+    return Overview(
+        ctx.clock(), tasks, jobs, pilots, tuple(survey.sites(ctx)), tuple(UnderWay(**row) for row in moving),
+        tuple(told[:INCIDENTS]),
+    )  # fmt: skip
