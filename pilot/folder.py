@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +17,13 @@ class FolderUse:
     last_touched: float
 
 
-def folder_use(folder: Path) -> FolderUse:
-    """Walk a folder without following links; what vanishes meanwhile does not count."""
+def folder_use(folder: Path, untimed: Collection[str] = ()) -> FolderUse:
+    """Walk a folder without following links; what vanishes meanwhile does not count.
+
+    `untimed` are names directly in the folder whose bytes count, but not when they were touched.
+    """
     allocated, newest = 0, 0.0
+    no_matter = {str(folder / name) for name in untimed}
     todo = [str(folder)]
     while todo:
         try:
@@ -31,7 +36,8 @@ def folder_use(folder: Path) -> FolderUse:
             except OSError:
                 continue
             allocated += status.st_blocks * _BLOCK
-            newest = max(newest, status.st_mtime)
+            if entry.path not in no_matter:
+                newest = max(newest, status.st_mtime)
             if entry.is_dir(follow_symlinks=False):
                 todo.append(entry.path)
     return FolderUse(allocated, newest)

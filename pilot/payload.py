@@ -17,6 +17,7 @@ from pilot.folder import file_size, folder_use, free_bytes
 from pilot.limits import Limits, Usage, violation
 from pilot.processes import descendants, tree_use
 from pilot.stop import StopRequest
+from pilot.workspace import OWN_FILES
 
 _GUARD = Path(__file__).with_name("guard.py")
 _END_WAIT_S = 40.0
@@ -99,7 +100,7 @@ class Payload:
         tree = tree_use(self._guard.pid)
         self._cpu_s = max(self._cpu_s, tree.cpu_s)
         self._max_rss_kb = max(self._max_rss_kb, tree.rss_kb)
-        folder = folder_use(self._home)
+        folder = folder_use(self._home, OWN_FILES)
         return Usage(
             wall_s=time.monotonic() - self._began,
             cpu_s=self._cpu_s,

@@ -20,6 +20,8 @@ from pilot.errors import ErrorCode, JobError
 from pilot.processes import ProcessIdentity, host_name, is_alive, own_identity
 
 _LOCK = "lock"
+OWN_FILES = (_LOCK, "job.json", "pilot.log")
+"""What the pilot itself writes beside the payload's folder: no sign that the payload does anything."""
 _DRAFT = ".new-"
 _OTHER_HOST_SILENCE_S = 4 * 3600.0
 

@@ -45,12 +45,12 @@ def running(state: WireState) -> bool:
         ("fill", {"maxDiskCount": 8}, (), 1104, "allowed are 8 MB"),
         ("eat", {"minRamCount": 20}, (), 1235, "allowed are 40 MB"),
         ("chatter", {}, ("--max-stdout", "3"), 1106, "allowed are 3 MB"),
-        ("hang", {}, ("--looping-after", "0.5"), 1150, "touched no file"),
+        ("hang", {"heartbeat": 0.1}, ("--looping-after", "0.5"), 1150, "touched no file"),
         ("hang", {}, ("--min-free", "999999999"), 1098, "are kept free"),
     ],
 )
 def test_a_limit_ends_the_job(
-    grid: Grid, payload: str, limits: dict[str, int], options: tuple[str, ...], code: int, words: str
+    grid: Grid, payload: str, limits: dict[str, float], options: tuple[str, ...], code: int, words: str
 ) -> None:
     grid.job(payload, "", "out", **limits)
     grid.pilot(*options)
