@@ -32,7 +32,7 @@ test: check ## Lint, types, layers, and all tests that are not slow (under 12 mi
 	$(PYTEST) -m "not slow" -n 2 --dist loadgroup
 
 test-slow: setup-test ## The long tests (under 30 minutes on 2 cores).
-	$(PYTEST) -m slow
+	$(PYTEST) -m slow -n 2 --dist loadgroup
 
 check: setup-test ## Lint, format, types, layers, spelling.
 	$(BIN)/ruff check --quiet .
