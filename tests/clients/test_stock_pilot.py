@@ -1,0 +1,113 @@
+"""The unmodified panda-pilot in a running system: jobs to closed datasets, inputs, a kill, a failure and its retry.
+
+Several pilots work at the same time, since one needs two minutes to report a payload that failed. They are ended as
+soon as what they are to do has happened: their last minute is about their own threads.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import requests
+
+from panda.domain.work import TaskRequest
+from panda.services import control, read, submit
+from tests.clients import stock_pilot
+from tests.clients.stock_pilot import Place
+from tests.support.system import System, running_system
+from tests.support.trivial import a_joining, a_making, sums_in_catalogue, sums_of_joining, sums_of_making
+
+pytestmark = [pytest.mark.slow, pytest.mark.e2e]
+
+# Stock pilots are silent for minutes at their end, and send no heartbeat before half an hour.
+PATIENT = {f"PANDA_WATCHER__{name}_S": "600" for name in ("SENT", "STARTING", "RUNNING")}
+TRUSTED = {"PANDA_PILOT__TRANSFORMS_URL": stock_pilot.TRUSTED_TRANSFORMS}
+LIMIT_S = 300.0
+
+
+@dataclass(slots=True)
+class Site:
+    """A running system without pilots of its own, and the stock pilots that are started there."""
+
+    system: System
+    source: Path
+    folder: Path
+    pilots: ExitStack
+    outputs: list[Path] = field(default_factory=list)
+
+    def submit(self, request: TaskRequest) -> int:
+        """A task whose jobs wait for pilots now."""
+        task = submit.submit_task(self.system.ctx, request, "tester")
+        self.wait(lambda: read.counts(self.system.ctx, task).get("activated"), f"activated jobs of {request.name}")
+        return task
+
+    def start_pilot(self, queue: str, heartbeat_s: int = 1800) -> None:
+        """One more stock pilot at a queue."""
+        folder = self.folder / f"{len(self.outputs)}-{queue}"
+        storage = self.system.data / "storage" / f"{queue}_DATADISK"
+        place = Place(self.source, folder, self.system.api_url, queue, storage)
+        self.pilots.enter_context(stock_pilot.running(place, heartbeat_s=heartbeat_s))
+        self.outputs.append(folder / "stdout.txt")
+
+    def wait(self, condition: Callable[[], object], what: str) -> None:
+        """Wait for something; what the pilots said last is part of the failure."""
+        try:
+            self.system.until(lambda: condition() or None, LIMIT_S, what)
+        except AssertionError:
+            for one in self.outputs:
+                print(f"--- {one}", *one.read_text(errors="replace").splitlines()[-40:], sep="\n")
+            raise
+
+    def stage(self, task: int) -> str:
+        """The stage of a task."""
+        return read.task(self.system.ctx, task).stage.value
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A site whose queues have been asked for work, as brokerage wants it."""
+    source = stock_pilot.installed()
+    without = ("factory", "deployments", "worker")
+    with running_system(without=without, settings={**PATIENT, **TRUSTED}) as system, ExitStack() as pilots:
+        for queue in ("ALPHA", "BETA", "GAMMA"):
+            ask = {"siteName": queue, "computingElement": queue, "prodSourceLabel": "managed", "node": "wn"}
+            assert (
+                requests.post(f"{system.api_url}/server/panda/getJob", data=ask, timeout=30).json()["StatusCode"] == 20
+            )
+        yield Site(system, source, tmp_path_factory.mktemp("pilots"), pilots)
+
+
+def test_jobs_of_production_tasks_reach_closed_datasets_through_stock_pilots(site: Site) -> None:
+    ctx = site.system.ctx
+    making = a_making("made", 2, site="BETA")
+    made = site.submit(making)
+    failing = site.submit(a_making("failing", 1, "--once 000001", site="ALPHA"))
+    hanging = site.submit(a_making("hanging", 1, "--hanging 000001", site="GAMMA"))
+    for queue, heartbeat_s in (("BETA", 1800), ("BETA", 1800), ("ALPHA", 1800), ("GAMMA", 5)):
+        site.start_pilot(queue, heartbeat_s)
+
+    site.wait(lambda: read.counts(ctx, hanging).get("running"), "the job that hangs to run")
+    (job,) = read.jobs_of(ctx, hanging)
+    assert control.kill_jobs(ctx, [job.id], "tester") == {job.id: True}
+
+    site.wait(lambda: site.stage(made) == "done", "the first task to end")
+    assert sums_in_catalogue(ctx, made) == list(sums_of_making(2).items())
+    joined = site.submit(a_joining("joined", making, 2, site="BETA"))
+    site.start_pilot("BETA")
+    site.wait(lambda: site.stage(joined) == "done", "the task with input to end")
+    assert sums_in_catalogue(ctx, joined) == list(sums_of_joining(2, 2).items())
+
+    site.wait(lambda: read.counts(ctx, hanging).get("cancelled"), "the killed job to be cancelled")
+    (job,) = read.jobs_of(ctx, hanging)
+    assert ("pilot", 1144) in {(one.component, one.code) for one in job.errors}
+
+    site.wait(lambda: read.counts(ctx, failing).get("activated"), "the failed job to be tried again")
+    site.start_pilot("ALPHA")
+    site.wait(lambda: site.stage(failing) == "done", "the retry to end")
+    first, second = read.jobs_of(ctx, failing)
+    assert [first.status.value, second.status.value] == ["failed", "finished"]
+    assert ("transform", 4) in {(one.component, one.code) for one in first.errors}
+    assert first.batch_id is None
+    assert sums_in_catalogue(ctx, failing) == list(sums_of_making(1).items())
