@@ -45,8 +45,8 @@ format: setup-test ## Put the code into its usual form.
 	$(BIN)/ruff check --quiet --fix .
 	$(BIN)/ruff format --quiet .
 
-bench: setup-test ## Measure; each benchmark prints a ratio to a limit measured in the same run.
-	for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+bench: setup-test ## Measure: ratios to limits of the same run, into benchmarks/RESULTS.md (under 10 minutes).
+	$(BIN)/python -m benchmarks
 
 docs: setup-docs ## Write the pages that are made from the code, and the site to .panda/site, strict about links.
 	$(BIN)/python docs/make_states.py

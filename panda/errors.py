@@ -67,6 +67,12 @@ class Unavailable(PandaError):
     code = "unavailable"
 
 
+class Busy(Unavailable):
+    """More is asked for than can be done now; the same call works in a few seconds."""
+
+    code = "busy"
+
+
 class SchemaMismatch(PandaError):
     """The tables are older or newer than this program."""
 

@@ -1,5 +1,6 @@
 """`python -m panda_api`: the API as a process, until SIGTERM or SIGINT."""
 
+import gc
 import logging
 import signal
 import sys
@@ -42,9 +43,20 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
         listener = listen(settings)
         server = uvicorn.Server(configure(build(context), settings))
         announce(address_of(settings, listener))
+        keep_what_is_loaded()
         server.run(sockets=[listener])
     finally:
         context.close()
+
+
+def keep_what_is_loaded() -> None:
+    """Let the garbage collector leave alone what lives as long as the process, and look at the rest less often.
+
+    A request makes a few hundred objects that reference counts free at once; a full collection is 100 ms for nothing.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,18 @@
-"""The application: every route, in front of it the guard of bodies, behind it the table of errors."""
+"""The application: every route, in front of it the guard of bodies and the hot calls, behind it the table of errors."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import anyio.to_thread
 from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
+from typing_extensions import override
 
 from panda.services.context import Context
 from panda_api import errors, signs
 from panda_api.body import BodyGuard
+from panda_api.errors import DefectGuard
+from panda_api.hot import HotCalls, HotLanes
 from panda_api.routes import (
     absent,
     cache,
@@ -37,9 +41,25 @@ THREADS = 20
 """Threads of the `def` routes: one for each connection that the engine's pool may have."""
 
 
-def build(context: Context) -> FastAPI:
+class Application(FastAPI):
+    """The routes, and in front of them what a request passes before the framework sees it."""
+
+    front: ASGIApp | None = None
+
+    @override
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        scope["app"] = self
+        await (self.front or self.by_routes)(scope, receive, send)
+
+    async def by_routes(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request by the routes."""
+        await super().__call__(scope, receive, send)
+
+
+def build(context: Context) -> Application:
     """The application over a Context. Raises RuntimeError if a route states no policy."""
-    app = FastAPI(
+    app = Application(
         title="PanDA",
         version="1",
         description="The dispatch API: what pilots, factories, clients and the data management call.",
@@ -52,7 +72,8 @@ def build(context: Context) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     errors.install(app)
-    app.add_middleware(BodyGuard)
+    app.state.lanes = HotLanes(context)
+    app.front = BodyGuard(DefectGuard(HotCalls(app.by_routes, context, app.state.lanes)))
     check_every_route(app)
     return app
 
@@ -61,4 +82,8 @@ def build(context: Context) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
     async with signs.given(app.state.context):
-        yield
+        app.state.lanes.batcher.start()
+        try:
+            yield
+        finally:
+            await app.state.lanes.batcher.stop()

@@ -77,7 +77,8 @@ class BodyGuard:
         size = 0
         while True:
             try:
-                message = await asyncio.wait_for(receive(), self.chunk_wait_s)
+                async with asyncio.timeout(self.chunk_wait_s):
+                    message = await receive()
             except TimeoutError:
                 raise _too_slow() from None
             if message["type"] == "http.disconnect":

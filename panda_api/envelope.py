@@ -25,7 +25,12 @@ class WireResponse(Response):
 
     @override
     def render(self, content: Any) -> bytes:
-        return orjson.dumps(content, default=_dumped, option=orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_NON_STR_KEYS)
+        return as_json(content)
+
+
+def as_json(content: Any) -> bytes:
+    """The JSON of an answer."""
+    return orjson.dumps(content, default=_dumped, option=orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_NON_STR_KEYS)
 
 
 def _dumped(value: object) -> object:

@@ -2,7 +2,8 @@
 
 PanDA answers HTTP 200 with `success: false` when a request was understood and refused, and so do we: unmodified clients
 drop the body of any other status. Other statuses are kept for what HTTP itself is about: 400 (not JSON), 403 (unknown
-method, or a caller who may not), 408, 413, 431 (too slow, too large), 503 with Retry-After (try again later), 500.
+method, or a caller who may not), 408, 413, 431 (too slow, too large), 429 and 503 with Retry-After (busy, try again
+later), 500.
 """
 
 import logging
@@ -21,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from panda.ddm.errors import DdmError
 from panda.errors import (
     BadRequest,
+    Busy,
     Conflict,
     Forbidden,
     NotFound,
@@ -34,10 +36,13 @@ from panda_api.envelope import WireResponse, failed
 
 log = logging.getLogger(__name__)
 
-RETRY_AFTER_S = 30
-HTTP_OK, HTTP_BAD, HTTP_AWAY = 200, 400, 503
+RETRY_AFTER_S = {503: 30, 429: 5}
+"""When a call may be repeated, by HTTP status."""
+
+HTTP_OK, HTTP_BAD = 200, 400
 SHOWN = 80
 LEGACY = "/server/panda/"
+DATABASE_LOST: tuple[type[Exception], ...] = (OperationalError, InterfaceError, PoolTimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,7 @@ TABLE: dict[type[PandaError], Translation] = {
     NotOwner: Translation(200, 70, 3),
     Conflict: Translation(200, 50, 4),
     Unavailable: Translation(503, 10, 1),
+    Busy: Translation(429, 10, 1),
     SchemaMismatch: Translation(503, 30, 1),
     PandaError: Translation(500, 30, 1),
 }
@@ -86,7 +92,7 @@ def answer_to(path: str, error: PandaError, fields: Sequence[str] = ()) -> WireR
             data = {"StatusCode": row.status_code, **data}
     # The sender of notifications takes 200 as "kept" and never sends them again.
     status = HTTP_BAD if row.http == HTTP_OK and path.startswith("/api/v1/ddm/") else row.http
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if status == HTTP_AWAY else None
+    headers = {"Retry-After": str(RETRY_AFTER_S[status])} if status in RETRY_AFTER_S else None
     return failed(str(error), data, status=status, headers=headers)
 
 
@@ -94,7 +100,7 @@ def legacy_failure(row: Translation, error: PandaError, fields: Sequence[str] = 
     """The same for callers of legacy methods, who read bare objects: the text under both names they look for."""
     text = str(error)
     content = {"StatusCode": row.status_code, "errorDialog": text, "ErrorDiag": text, **described(error, fields)}
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if row.http == HTTP_AWAY else None
+    headers = {"Retry-After": str(RETRY_AFTER_S[row.http])} if row.http in RETRY_AFTER_S else None
     return WireResponse(content, row.http, headers)
 
 
@@ -109,7 +115,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(DdmError, _on_ddm_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
-    for kind in (OperationalError, InterfaceError, PoolTimeoutError):
+    for kind in DATABASE_LOST:
         app.add_exception_handler(kind, _on_database_lost)
     app.add_middleware(DefectGuard)
 
@@ -117,9 +123,14 @@ def install(app: FastAPI) -> None:
 async def _on_panda_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, PandaError):
         raise error
+    return refusal(request.url.path, error, request.method)
+
+
+def refusal(path: str, error: PandaError, method: str = "POST") -> WireResponse:
+    """The answer to a call that an error ended; what an operator should know of is logged."""
     if isinstance(error, Unavailable | Forbidden):
-        log.warning("%s %s: %s", request.method, request.url.path, error)
-    return answer_to(request.url.path, error)
+        log.warning("%s %s: %s", method, path, error)
+    return answer_to(path, error)
 
 
 async def _on_ddm_error(request: Request, error: Exception) -> Response:
@@ -167,10 +178,13 @@ async def _on_http(request: Request, error: Exception) -> Response:
 
 
 async def _on_database_lost(request: Request, error: Exception) -> Response:
-    log.warning("%s %s: the database does not answer: %s", request.method, request.url.path, error)
-    return answer_to(
-        request.url.path, Unavailable("the database does not answer now", hint="the same call works later")
-    )
+    return database_lost(request.method, request.url.path, error)
+
+
+def database_lost(method: str, path: str, error: Exception) -> WireResponse:
+    """The answer when the database did not serve a call."""
+    log.warning("%s %s: the database does not answer: %s", method, path, error)
+    return answer_to(path, Unavailable("the database does not answer now", hint="the same call works later"))
 
 
 class DefectGuard:

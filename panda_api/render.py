@@ -4,7 +4,10 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC
+from functools import lru_cache
 from typing import TypeAlias
+
+import orjson
 
 from panda.domain.dispatch import HandedInput, HandedJob, HandedOutput, QueueDemand, UpdateAnswer
 from panda.domain.resource_types import ResourceType, resource_type_of
@@ -38,6 +41,75 @@ def wire_job(job: HandedJob, source_url: str = "") -> WireJob:
     }
 
 
+# Where a job's own values stand in a form: what JSON of its task could not hold by itself.
+_OWN: tuple[str, ...] = (
+    "PandaID", "jobName", "attemptNr", "currentPriority", "jobPars", "firstEvent", "nEvents", "outFiles",
+    "allowNoOutput", "logFile", "logGUID", "lease",
+)  # fmt: skip
+_MARK = "\x01{}\x01"
+_FORMS: dict[object, tuple[bytes, ...]] = {}
+_FORMS_KEPT = 5000
+
+
+def job_json(job: HandedJob, source_url: str = "") -> bytes:
+    """The JSON of `wire_job`. For a job without inputs it is cut once for its task and queue, then only filled in."""
+    if job.inputs:
+        return orjson.dumps(wire_job(job, source_url))
+    key = (
+        source_url, job.task_id, job.task_name, job.site, job.queue, job.cloud, job.label, job.vo, job.owner,
+        job.working_group, job.processing_type, job.transformation, job.release, job.architecture, job.cores,
+        job.memory_mb, job.disk_mb, job.max_wall_s, job.max_cpu_s, job.heartbeat_s,
+        *[(one.kind, one.scope, one.dataset, one.rse, one.optional) for one in job.outputs],
+    )  # fmt: skip
+    form = _FORMS.get(key)
+    if form is None:
+        if len(_FORMS) >= _FORMS_KEPT:
+            _FORMS.clear()
+        form = _FORMS[key] = _form(job, source_url)
+    dumps = orjson.dumps
+    log = next((one for one in job.outputs if one.kind == "log"), None)
+    every = [one.lfn for one in job.outputs if one.kind != "log"]
+    if log is not None:
+        every.append(log.lfn)
+    return b"".join(
+        (
+            form[0], b"%d" % job.job_id,
+            form[1], dumps(_job_name(job)),
+            form[2], b"%d" % job.attempt,
+            form[3], b"%d" % job.priority,
+            form[4], dumps(job.parameters),
+            form[5], b"%d" % job.first_event,
+            form[6], b"%d" % job.n_events,
+            form[7], dumps(",".join(every)),
+            form[8], dumps(",".join([one.lfn for one in job.outputs if one.optional])),
+            form[9], dumps(log.lfn if log else "NULL"),
+            form[10], dumps(_log_guid(log.scope, log.lfn) if log else "NULL"),
+            form[11], b"%d" % job.lease,
+            form[12],
+        )
+    )  # fmt: skip
+
+
+def _form(job: HandedJob, source_url: str) -> tuple[bytes, ...]:
+    """The JSON of a job, cut where its own values stand."""
+    marked = wire_job(job, source_url) | {name: _MARK.format(name) for name in _OWN}
+    left = orjson.dumps(marked)
+    pieces = []
+    for name in _OWN:
+        piece, _, left = left.partition(orjson.dumps(_MARK.format(name)))
+        pieces.append(piece)
+    return (*pieces, left)
+
+
+def _job_name(job: HandedJob) -> str:
+    return f"{job.task_name.rstrip('/')}._{job.ordinal + 1:06d}"
+
+
+@lru_cache(maxsize=4096)
+def _log_guid(scope: str, lfn: str) -> str:
+    return str(uuid.uuid5(_LOG_NAMESPACE, f"{scope}:{lfn}"))
+
+
 def _identity(job: HandedJob) -> WireJob:
     return {
         "StatusCode": STATUS_OK,
@@ -46,7 +118,7 @@ def _identity(job: HandedJob) -> WireJob:
         "jobsetID": "NULL",
         "jobDefinitionID": job.task_id,
         "reqID": job.task_id,
-        "jobName": f"{job.task_name.rstrip('/')}._{job.ordinal + 1:06d}",
+        "jobName": _job_name(job),
         "attemptNr": job.attempt,
         "prodSourceLabel": job.label,
         "prodUserID": job.owner,
@@ -85,7 +157,7 @@ def _work(job: HandedJob) -> WireJob:
 
 
 def _joined(values: Iterable[object]) -> str:
-    return ",".join("NULL" if value in (None, "") else str(value) for value in values)
+    return ",".join(["NULL" if value in (None, "") else str(value) for value in values])
 
 
 def _inputs(files: Sequence[HandedInput]) -> WireJob:
@@ -122,7 +194,7 @@ def _outputs(files: Sequence[HandedOutput], site: str) -> WireJob:
         "allowNoOutput": _joined(one.lfn for one in every if one.optional),
         "logFile": log.lfn if log else "NULL",
         "scopeLog": log.scope if log else "NULL",
-        "logGUID": str(uuid.uuid5(_LOG_NAMESPACE, f"{log.scope}:{log.lfn}")) if log else "NULL",
+        "logGUID": _log_guid(log.scope, log.lfn) if log else "NULL",
     }
 
 

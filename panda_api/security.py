@@ -8,11 +8,13 @@ local operator. No other header makes an identity (security-sites.md section 3, 
 import ipaddress
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.routing import APIRoute
+from starlette.datastructures import URL
 from starlette.routing import BaseRoute, Mount, Router
 from typing_extensions import override
 
@@ -124,6 +126,7 @@ def identify(request: Request) -> Identity:
     return identity_of(authorization, "" if "://" in origin else origin, now)
 
 
+@lru_cache(maxsize=4096)
 def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -133,9 +136,17 @@ def _is_loopback(host: str) -> bool:
 
 def _is_own_name(request: Request) -> bool:
     """A name that some DNS server made point to 127.0.0.1 is not ours; the public address is."""
-    host = request.url.hostname or ""
+    header = request.headers.get("host")
+    host = (_name_in(header) if header else "") or request.url.hostname or ""
     public = urlsplit(request.app.state.context.settings.public_url or "").hostname
     return host in {"localhost", public} or _is_loopback(host)
+
+
+@lru_cache(maxsize=4096)
+def _name_in(header: str) -> str:
+    """The host's name as a request's address has it; callers send the same few headers again and again."""
+    headers = [(b"host", header.encode("latin-1", "replace"))]
+    return URL(scope={"scheme": "http", "path": "/", "query_string": b"", "headers": headers}).hostname or ""
 
 
 def _is_foreign_page(request: Request) -> bool:

@@ -1,7 +1,9 @@
 """Placeholders: a task's templates and a job's few numbers become parameters and file names (wire-protocol.md 7.2)."""
 
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 _ESCAPED = {"$JEDITASKID": "${TASKID}", "$TASKID": "${TASKID}", "$ORDINAL": "${SN}"}
 _PLACEHOLDER = re.compile(r"\$\{([A-Z]+)([0-9]*)(?:/([^}]*))?\}")
@@ -33,33 +35,54 @@ def lfn_of(template: str, numbers: JobNumbers) -> str:
 
 def fill(template: str, numbers: JobNumbers) -> str:
     """Replace every placeholder of a template; an unknown one stays as it is (a payload may use the shell's own)."""
+    return "".join([part if isinstance(part, str) else _value(part, numbers) for part in _parts(template)])
+
+
+@dataclass(frozen=True, slots=True)
+class _Placeholder:
+    name: str
+    index: str
+    argument: str | None
+    text: str
+
+
+@lru_cache(maxsize=4096)
+def _parts(template: str) -> tuple[str | _Placeholder, ...]:
+    """A template taken apart; all jobs of a task share theirs."""
     for old, new in _ESCAPED.items():
         template = template.replace(old, new)
-    return _PLACEHOLDER.sub(lambda match: _value(match, numbers), template)
+    parts: list[str | _Placeholder] = []
+    end = 0
+    for match in _PLACEHOLDER.finditer(template):
+        parts += [template[end : match.start()], _Placeholder(match[1], match[2], match[3], match[0])]
+        end = match.end()
+    return (*parts, template[end:])
 
 
-def _value(match: re.Match[str], numbers: JobNumbers) -> str:
-    name, index, argument = match.group(1), match.group(2), match.group(3)
-    simple = {
-        "SN": f"{numbers.ordinal + 1:0{SERIAL_WIDTH}d}",
-        "TASKID": str(numbers.task_id),
-        "PANDAID": str(numbers.job_id),
-        "ORDINAL": str(numbers.ordinal),
-        "ATTEMPT": str(numbers.attempt),
-        "SEED": str(numbers.seed + numbers.ordinal + 1),
-        "NEVENTS": str(numbers.n_events),
-        "MAXEVENTS": str(numbers.n_events),
-        "FIRSTEVENT": str(numbers.first_event),
-        "SKIPEVENTS": str(numbers.skip_events),
-        "SURL": numbers.source_url,
-    }
-    if name in simple:
-        return simple[name] + (index if name != "SN" else "")
-    if name == "IN":
-        return _inputs(argument, numbers)
-    if name in {"OUT", "OUTPUT"}:
-        return _outputs(index, numbers) if numbers.outputs else match.group(0)
-    return match.group(0)
+_SIMPLE: Mapping[str, Callable[[JobNumbers], str]] = {
+    "SN": lambda job: f"{job.ordinal + 1:0{SERIAL_WIDTH}d}",
+    "TASKID": lambda job: str(job.task_id),
+    "PANDAID": lambda job: str(job.job_id),
+    "ORDINAL": lambda job: str(job.ordinal),
+    "ATTEMPT": lambda job: str(job.attempt),
+    "SEED": lambda job: str(job.seed + job.ordinal + 1),
+    "NEVENTS": lambda job: str(job.n_events),
+    "MAXEVENTS": lambda job: str(job.n_events),
+    "FIRSTEVENT": lambda job: str(job.first_event),
+    "SKIPEVENTS": lambda job: str(job.skip_events),
+    "SURL": lambda job: job.source_url,
+}
+
+
+def _value(place: _Placeholder, numbers: JobNumbers) -> str:
+    simple = _SIMPLE.get(place.name)
+    if simple is not None:
+        return simple(numbers) + (place.index if place.name != "SN" else "")
+    if place.name == "IN":
+        return _inputs(place.argument, numbers)
+    if place.name in {"OUT", "OUTPUT"}:
+        return _outputs(place.index, numbers) if numbers.outputs else place.text
+    return place.text
 
 
 def _inputs(stream: str | None, numbers: JobNumbers) -> str:

@@ -1,300 +1,215 @@
-"""Dispatch: a pilot asks for work and gets jobs that fit its node, and says what became of them.
+"""Dispatch: what pilots say of the jobs they hold; how they get them is `panda.services.acquire`.
 
-The pure rules are `panda.brokerage.matching` (which classes a pilot may take, in which order) and the table of states.
-One row never has two holders: the row in `ready` is the mutex, the lease number grows with each hand-over.
+Many reports are taken in one transaction; a single one is a list of one, so that every way in follows the same rules.
+What a report does is decided row by row under the job's lock, as a value; then each kind of change is one statement.
 """
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from uuid import UUID
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
-from sqlalchemy import Connection, RowMapping
+from sqlalchemy import Connection
+from sqlalchemy.exc import InterfaceError, OperationalError
 
-from panda.brokerage.matching import ClassFacts, PilotFacts, QueueFacts, order, refusal
-from panda.brokerage.snapshot import Release
-from panda.domain.dispatch import ErrorPair, HandedInput, HandedJob, HandedOutput, JobUpdate, PilotAsk, UpdateAnswer
-from panda.domain.names import scope_of
+from panda.domain.dispatch import ErrorPair, JobUpdate, UpdateAnswer
 from panda.domain.states import FINAL_JOB, JobStatus
-from panda.domain.templates import JobNumbers, fill, lfn_of
-from panda.errors import NotFound
+from panda.services.acquire import Answer, acquire, acquire_many, jobs_of
+from panda.services.board import Board
 from panda.services.context import Context
-from panda.store import collection, ends, facts, handover, inputs, queue
+from panda.services.handing import job_numbers
+from panda.store import handover, queue, reports
+from panda.store.reports import Held, Step
+
+__all__ = ["Answer", "acquire", "acquire_many", "job_numbers", "jobs_of"]
+
+BATCH = 64
+"""Most requests in one transaction."""
 
 KILL = "tobekilled"
 KILLED = ErrorPair("pilot", 1144, "killed by order")
 _DEAD = frozenset({JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.CLOSED})
+BEATS = frozenset({JobStatus.STARTING, JobStatus.RUNNING})
+_ENDS = frozenset({JobStatus.FINISHED, JobStatus.FAILED})
+
+# Serialization failure, deadlock, lock not available: troubles of some rows, not of all.
+_OF_ONE_ROW = frozenset({"40001", "40P01", "55P03"})
+
+Asked = TypeVar("Asked")
+Given = TypeVar("Given")
 
 
-def acquire(ctx: Context, ask: PilotAsk) -> tuple[HandedJob, ...]:
-    """Hand up to `ask.n_jobs` jobs to a pilot, in one transaction; the reply may leave after it returned.
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What one report does: the answer, and which rows change."""
 
-    A repeated `request_id` gets the same jobs again. Raises NotFound for an unknown queue.
-    """
-    with ctx.engine.begin() as connection:
-        place = queue.queue_by_name(connection, ask.queue)
-        if place is None:
-            raise NotFound(f"there is no queue {ask.queue!r}", hint="'panda sites' lists sites and queues")
-        queue.note_activity(connection, place["site_id"], ask.node, update=False)
-        jobs = _answered(connection, ask.request_id)
-        if jobs is None:
-            jobs = _choose(ctx, connection, ask, place)
-            if ask.request_id is not None and jobs:
-                queue.answer_request(connection, ask.request_id, jobs)
-            elif ask.request_id is not None:
-                queue.forget_request(connection, ask.request_id)
-        return _handed(ctx, connection, jobs, place)
+    answer: UpdateAnswer
+    step: Step | None = None
+    sign_of_life: bool = False
+    report: JobUpdate | None = None
+    collected: bool = False
 
 
-def _answered(connection: Connection, request_id: UUID | None) -> list[int] | None:
-    return None if request_id is None else queue.remember_request(connection, request_id)
-
-
-def _choose(ctx: Context, connection: Connection, ask: PilotAsk, place: RowMapping) -> list[int]:
-    fitting = matching_classes(connection, ask, place)
-    holder = queue.Holder(ask.queue, ask.node, ask.factory, ask.worker_id, ask.batch_id)
-    wanted = min(ask.n_jobs, ctx.settings.pilot.max_jobs)
-    jobs: list[int] = []
-    for one, gen in fitting:
-        if len(jobs) >= wanted:
-            break
-        jobs.extend(queue.pop(connection, one.id, gen, place["site_id"], wanted - len(jobs), holder))
-    return jobs
-
-
-def matching_classes(connection: Connection, ask: PilotAsk, place: RowMapping) -> list[tuple[ClassFacts, int]]:
-    """Give the requirement classes a pilot may take from, the best first, each with its generation."""
-    pilot, where = _pilot(ask, place), _queue(place)
-    rows = queue.classes_of_site(connection, place["site_id"])
-    gens = {row["id"]: row["gen"] for row in rows}
-    fitting = [one for one in map(_class, rows) if refusal(pilot, one, where) is None]
-    return [(one, gens[one.id]) for one in order(fitting, {})]
-
-
-def _pilot(ask: PilotAsk, place: RowMapping) -> PilotFacts:
-    return PilotFacts(
-        site_id=place["site_id"],
-        label=ask.label,
-        memory_mb=ask.memory_mb,
-        disk_mb=ask.disk_mb,
-        cores=ask.cores,
-        cpu_mhz=ask.cpu_mhz,
-        remaining_s=ask.remaining_s,
-        releases=ask.releases,
-        vos=None if ask.vo is None else frozenset({ask.vo}),
-        owner=ask.owner or "",
-        working_group=ask.working_group or "",
-        resource_type=ask.resource_type or "",
-    )
-
-
-def _known_releases(place: RowMapping) -> frozenset[Release] | None:
-    names, architectures = place["releases"], place["architectures"]
-    return None if names is None else frozenset(map(Release, names, architectures))
-
-
-def _queue(place: RowMapping) -> QueueFacts:
-    status = place["status"] if place["site_status"] == "online" else place["site_status"]
-    return QueueFacts(
-        site_id=place["site_id"],
-        name=place["name"],
-        status=status,
-        corepower=place["corepower"],
-        reference_mhz=place["reference_mhz"],
-        releases=_known_releases(place),
-        vos=frozenset(place["vos"] or place["site_vos"]) or None,
-        labels=frozenset(place["labels"]),
-    )
-
-
-def _class(row: RowMapping) -> ClassFacts:
-    return ClassFacts(
-        id=row["id"],
-        site_id=row["site_id"],
-        needs=facts.needs_of_class(row),
-        share=row["share"],
-        owner=row["owner"],
-        working_group=row["working_group"],
-        max_priority=row["max_priority"],
-        oldest=row["id"],
-    )
-
-
-# --- the job as its pilot gets it -----------------------------------------------------------------------------------
-def _handed(ctx: Context, connection: Connection, jobs: Sequence[int], place: RowMapping) -> tuple[HandedJob, ...]:
-    if not jobs:
-        return ()
-    files: dict[int, list[RowMapping]] = {}
-    for row in inputs.files_of_jobs(connection, jobs):
-        files.setdefault(row["job_id"], []).append(row)
-    rows = handover.jobs_in_hand(connection, jobs)
-    return tuple(_one(ctx, row, files.get(row["id"], []), place) for row in rows)
-
-
-def _one(ctx: Context, row: RowMapping, files: Sequence[RowMapping], place: RowMapping) -> HandedJob:
-    numbers = job_numbers(row, files, ctx.settings.api_url)
-    outputs = tuple(
-        HandedOutput(
-            kind=one["kind"],
-            scope=scope_of(one["dataset"]),
-            lfn=lfn_of(one["lfn"], numbers),
-            dataset=one["dataset"],
-            rse=place["rse"],
-            optional=bool(one.get("optional")),
-        )
-        for one in row["outputs"]
-    )
-    named = tuple(one.lfn for one in outputs if one.kind != "log")
-    numbers = job_numbers(row, files, ctx.settings.api_url, named)
-    template = row["own_parameters"] if row["own_parameters"] is not None else row["parameters"]
-    return HandedJob(
-        job_id=row["id"],
-        task_id=row["task_id"],
-        task_name=row["name"],
-        ordinal=row["ordinal"],
-        attempt=row["attempt"],
-        lease=row["lease"],
-        site=place["site"],
-        queue=place["name"],
-        cloud=row["cloud"],
-        label=row["label"],
-        vo=row["vo"],
-        owner=row["owner"],
-        working_group=row["working_group"],
-        processing_type=row["processing_type"],
-        priority=row["priority"],
-        transformation=row["transformation"],
-        parameters=fill(template, numbers),
-        release=row["release"],
-        architecture=row["architecture"],
-        cores=row["cores"],
-        memory_mb=row["memory_mb"],
-        disk_mb=row["disk_mb"],
-        max_wall_s=_wall_limit(row, place),
-        max_cpu_s=0,
-        first_event=numbers.first_event,
-        n_events=numbers.n_events,
-        inputs=tuple(_input(one, place) for one in files),
-        outputs=outputs,
-        heartbeat_s=place["heartbeat_s"] or ctx.settings.pilot.heartbeat_s,
-    )
-
-
-def _input(row: RowMapping, place: RowMapping) -> HandedInput:
-    return HandedInput(
-        stream=row["stream_name"],
-        scope=row["scope"],
-        lfn=row["lfn"],
-        guid=row["guid"],
-        bytes=row["bytes"],
-        adler32=row["adler32"],
-        dataset=row["dataset"],
-        rse=place["rse"],
-    )
-
-
-def job_numbers(
-    row: RowMapping, files: Iterable[RowMapping], source_url: str = "", outputs: tuple[str, ...] = ()
-) -> JobNumbers:
-    """Collect the numbers that fill a job's templates; events come from the range, else from the input files."""
-    streams: dict[str, list[str]] = {}
-    events = 0
-    first_stream = None
-    for one in files:
-        first_stream = first_stream if first_stream is not None else one["stream"]
-        streams.setdefault(one["stream_name"], []).append(one["lfn"])
-        if one["stream"] == first_stream:
-            events += one["events"] or 0
-    return JobNumbers(
-        task_id=row["task_id"],
-        job_id=row["id"],
-        ordinal=row["ordinal"],
-        attempt=row["attempt"],
-        first_event=row["first_event"] or 0,
-        n_events=row["n_events"] if row["n_events"] is not None else events,
-        skip_events=row["skip_events"] or 0,
-        seed=row["seed"],
-        inputs={name: tuple(lfns) for name, lfns in streams.items()},
-        outputs=outputs,
-        source_url=source_url,
-    )
-
-
-def _wall_limit(row: RowMapping, place: RowMapping) -> int:
-    """Give the wall time (s) after which a pilot ends the payload: three times the estimate, at most the queue's."""
-    needs = facts.needs_of_task(row)
-    estimate = needs.wall_at(place["corepower"])
-    limit = int(place["max_time_s"] or 0)
-    if estimate <= 0:
-        return limit
-    return min(int(3 * estimate) + 600, limit) if limit else int(3 * estimate) + 600
-
-
-# --- what pilots report ---------------------------------------------------------------------------------------------
 def update(ctx: Context, news: JobUpdate) -> UpdateAnswer:
     """Take a pilot's report on one job. Twice, late or of the wrong attempt: it changes nothing and is answered so."""
-    with ctx.engine.begin() as connection:
-        row = collection.lock_job(connection, news.job_id)
-        if row is None:
-            return UpdateAnswer(accepted=False, command=KILL, note="unknown job", known=False)
-        refused = _refused(row, news)
-        if refused is not None:
-            return refused
-        if row["site_id"] is not None and news.node:
-            queue.note_activity(connection, row["site_id"], news.node, update=True)
-        return _take(connection, row, news)
+    with ctx.engine.connect() as connection:
+        return take_reports(connection, [news], Board())[0]
 
 
 def update_many(ctx: Context, news: Sequence[JobUpdate]) -> list[UpdateAnswer]:
-    """Take many reports, each in a transaction of its own: one that fails does so alone."""
-    return [update(ctx, one) for one in news]
+    """Take many reports, 64 in a transaction; one that fails does so alone, and its error is raised after the others.
+
+    The answers are in the order of the reports.
+    """
+    board = Board()
+    answers: list[UpdateAnswer | Exception] = []
+    with ctx.engine.connect() as connection:
+        for start in range(0, len(news), BATCH):
+            answers += each_alone(lambda some: take_reports(connection, some, board), news[start : start + BATCH])
+    return [_raised(one) for one in answers]
 
 
-def _refused(row: RowMapping, news: JobUpdate) -> UpdateAnswer | None:
-    status = None if row["status"] is None else JobStatus(row["status"])
-    if news.attempt is not None and news.attempt != row["attempt"]:
+def _raised(answer: UpdateAnswer | Exception) -> UpdateAnswer:
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def each_alone(serve: Callable[[Sequence[Asked]], Sequence[Given]], asked: Sequence[Asked]) -> list[Given | Exception]:
+    """Serve requests together; if that fails each alone, so that only the one that cannot be served gets an error."""
+    try:
+        return list(serve(asked))
+    except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the request that it happened to
+        if len(asked) == 1 or is_down(error):
+            return [error] * len(asked)
+    return [answer for one in asked for answer in each_alone(serve, [one])]
+
+
+def is_down(error: Exception) -> bool:
+    """Whether the database serves nobody now, so that asking again at once is of no use."""
+    if isinstance(error, InterfaceError):
+        return True
+    return isinstance(error, OperationalError) and getattr(error.orig, "pgcode", None) not in _OF_ONE_ROW
+
+
+def take_reports(connection: Connection, news: Sequence[JobUpdate], board: Board) -> list[UpdateAnswer]:
+    """Take many reports in one transaction of this connection, those on the same job in their order."""
+    answers: dict[int, UpdateAnswer] = {}
+    nodes: set[tuple[int, str]] = set()
+    with connection.begin():
+        for turn in _turns(news):
+            nodes |= _take_turn(connection, turn, answers)
+        unnoted = board.unnoted(nodes, update=True)
+        queue.note_activity(connection, unnoted, update=True)
+    board.note(unnoted, update=True)
+    return [answers[place] for place in range(len(news))]
+
+
+def _turns(news: Sequence[JobUpdate]) -> Iterator[dict[int, JobUpdate]]:
+    """Reports by their place, in the order of their jobs' ids, with at most one on each job in a turn."""
+    left = dict(enumerate(news))
+    while left:
+        turn: dict[int, int] = {}
+        for place, one in left.items():
+            turn.setdefault(one.job_id, place)
+        yield {place: left.pop(place) for _, place in sorted(turn.items())}
+
+
+def _take_turn(
+    connection: Connection, turn: dict[int, JobUpdate], answers: dict[int, UpdateAnswer]
+) -> set[tuple[int, str]]:
+    """Take at most one report of each job; returns the nodes (site, name) that gave a sign of life."""
+    nodes: set[tuple[int, str]] = set()
+    beating = [one for one in turn.values() if one.status in BEATS]
+    beats = {one.job_id: one for one in reports.beat(connection, beating)} if beating else {}
+    left: dict[int, JobUpdate] = {}
+    for place, one in turn.items():
+        found = beats.get(one.job_id)
+        if found is None:
+            left[place] = one
+            continue
+        answers[place] = UpdateAnswer(accepted=True, command=found.command)
+        if one.node:
+            nodes.add((found.site_id, one.node))
+    if not left:
+        return nodes
+    rows = reports.lock(connection, [one.job_id for one in left.values()])
+    outcomes: list[tuple[JobUpdate, _Outcome]] = []
+    for place, one in left.items():
+        row = rows.get(one.job_id)
+        outcome = _outcome(row, one)
+        answers[place] = outcome.answer
+        outcomes.append((one, outcome))
+        if row is not None and row.site_id is not None and one.node and _counts(row, one):
+            nodes.add((row.site_id, one.node))
+    _write(connection, outcomes)
+    return nodes
+
+
+def _counts(row: Held, news: JobUpdate) -> bool:
+    return _refused(row, news) is None
+
+
+def _write(connection: Connection, outcomes: Sequence[tuple[JobUpdate, _Outcome]]) -> None:
+    """Make the changes, each kind in one statement."""
+    kept = [outcome.report for _, outcome in outcomes if outcome.report is not None]
+    reports.keep(connection, kept)
+    reports.step(connection, [outcome.step for _, outcome in outcomes if outcome.step is not None])
+    reports.give_back(connection, [one.job_id for one in kept])
+    reports.collect(connection, [one.job_id for one, outcome in outcomes if outcome.collected])
+    reports.seen(connection, [one for one, outcome in outcomes if outcome.sign_of_life])
+
+
+def _outcome(row: Held | None, news: JobUpdate) -> _Outcome:
+    if row is None:
+        return _Outcome(UpdateAnswer(accepted=False, command=KILL, note="unknown job", known=False))
+    refused = _refused(row, news)
+    return _take(row, news) if refused is None else _Outcome(refused)
+
+
+def _refused(row: Held, news: JobUpdate) -> UpdateAnswer | None:
+    status = None if row.status is None else JobStatus(row.status)
+    if news.attempt is not None and news.attempt != row.attempt:
         return UpdateAnswer(accepted=False, command=KILL, note="badattemptnr")
-    if news.lease is not None and news.lease != row["lease"]:
+    if news.lease is not None and news.lease != row.lease:
         return UpdateAnswer(accepted=False, command=KILL, note="the job was handed out again since")
     if status is None:
         return UpdateAnswer(accepted=False, command=KILL, note="the job is not in a pilot's hand")
     if status in FINAL_JOB:
-        again = bool(row["reported"]) and bool(news.body_hash) and row["body_hash"] == news.body_hash
+        again = row.reported and bool(news.body_hash) and row.body_hash == news.body_hash
         return UpdateAnswer(accepted=again, command=KILL if status in _DEAD and not again else None, note="alreadydone")
     return None
 
 
-def _take(connection: Connection, row: RowMapping, news: JobUpdate) -> UpdateAnswer:
-    who = f"pilot on {news.node or 'unknown node'}"
-    command = row["command"]
-    if news.status in {JobStatus.FINISHED, JobStatus.FAILED}:
-        return _final(connection, row, news, who)
+def _take(row: Held, news: JobUpdate) -> _Outcome:
+    if news.status in _ENDS:
+        return _final(row, news)
+    taken = UpdateAnswer(accepted=True, command=row.command)
     if news.status in {JobStatus.HOLDING, JobStatus.TRANSFERRING}:
-        if ends.set_status(connection, [news.job_id], JobStatus.HOLDING, why="the pilot keeps its outputs", who=who):
-            collection.queue_for_collection(connection, [news.job_id], JobStatus.HOLDING.value)
-        collection.seen(connection, news.job_id, news.node, news.batch_id)
-        return UpdateAnswer(accepted=True, command=command)
-    if news.status in {JobStatus.STARTING, JobStatus.RUNNING}:
-        ends.set_status(connection, [news.job_id], news.status, why="reported", who=who)
-        collection.seen(connection, news.job_id, news.node, news.batch_id)
-        return UpdateAnswer(accepted=True, command=command)
-    return UpdateAnswer(accepted=False, command=command, note=f"a pilot cannot report {news.status.value}")
+        step = _step(row, news, JobStatus.HOLDING, "the pilot keeps its outputs")
+        return _Outcome(taken, step, sign_of_life=True, collected=step is not None)
+    if news.status in BEATS:
+        return _Outcome(taken, _step(row, news, news.status, "reported"), sign_of_life=True)
+    note = f"a pilot cannot report {news.status.value}"
+    return _Outcome(UpdateAnswer(accepted=False, command=row.command, note=note))
 
 
-def _final(connection: Connection, row: RowMapping, news: JobUpdate, who: str) -> UpdateAnswer:
+def _step(row: Held, news: JobUpdate, new: JobStatus, why: str) -> Step | None:
+    step = Step(row.id, JobStatus(row.status or ""), new, why, f"pilot on {news.node or 'unknown node'}")
+    return step if step.is_allowed else None
+
+
+def _final(row: Held, news: JobUpdate) -> _Outcome:
     """Store the first final report with the step to holding; a second one changes nothing.
 
     A job that failed after it was told to end was killed, whatever its pilot calls it: it is not tried again.
     """
-    if JobStatus(row["status"]) in {JobStatus.TRANSFERRING, JobStatus.MERGING} or row["reported"]:
-        return UpdateAnswer(accepted=True, note="a final report is there already")
-    if row["command"] == KILL and news.status is JobStatus.FAILED:
+    if JobStatus(row.status or "") in {JobStatus.TRANSFERRING, JobStatus.MERGING} or row.reported:
+        return _Outcome(UpdateAnswer(accepted=True, note="a final report is there already"))
+    step = _step(row, news, JobStatus.HOLDING, f"reported {news.status.value}")
+    if row.command == KILL and news.status is JobStatus.FAILED:
         news = replace(news, errors=(*news.errors, KILLED))
-    collection.add_report(connection, news)
-    ends.set_status(connection, [news.job_id], JobStatus.HOLDING, why=f"reported {news.status.value}", who=who)
-    handover.give_back(connection, news.job_id)
-    collection.queue_for_collection(connection, [news.job_id], JobStatus.HOLDING.value)
-    return UpdateAnswer(accepted=True)
+    return _Outcome(UpdateAnswer(accepted=True), step, report=news, collected=True)
 
 
 def set_command(ctx: Context, job_ids: Sequence[int], command: str, who: str) -> int:

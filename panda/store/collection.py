@@ -4,76 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, RowMapping, bindparam, text
-from sqlalchemy.dialects.postgresql import JSONB
-
-from panda.domain.dispatch import JobUpdate
-
-_JOB = text("""
-    SELECT j.id, j.task_id, j.bunch_id, j.status, j.attempt, j.lease, j.site_id,
-           h.command, h.lease AS hand_lease, r.body_hash, r.job_id IS NOT NULL AS reported
-    FROM job j LEFT JOIN in_hand h ON h.job_id = j.id LEFT JOIN job_report r ON r.job_id = j.id
-    WHERE j.id = :job
-""")
-
-
-def lock_job(connection: Connection, job_id: int) -> RowMapping | None:
-    """Lock one job to look at a pilot's update; None when there never was such a job.
-
-    It is read by a statement of its own after the lock: a kill that held the lock before has left its command.
-    """
-    connection.execute(text("SELECT 1 FROM job WHERE id = :job FOR UPDATE"), {"job": job_id})
-    return connection.execute(_JOB, {"job": job_id}).mappings().one_or_none()
-
-
-def seen(connection: Connection, job_id: int, node: str | None, batch_id: str | None) -> None:
-    """Note a sign of life of the pilot that holds a job."""
-    connection.execute(
-        text("""
-            UPDATE in_hand SET last_seen = now(), node = COALESCE(:node, node), batch_id = COALESCE(:batch, batch_id)
-            WHERE job_id = :job
-        """),
-        {"job": job_id, "node": node, "batch": batch_id},
-    )
-
-
-def add_report(connection: Connection, update: JobUpdate) -> bool:
-    """Store the first final report of a job; False when there is one already."""
-    outputs = {
-        one.lfn: {
-            "guid": one.guid,
-            "bytes": one.bytes,
-            "adler32": one.adler32,
-            "rse": one.rse,
-            "events": one.events,
-        }
-        for one in update.outputs or ()
-    }
-    errors = [{"component": one.component, "code": one.code, "text": one.text[:500]} for one in update.errors]
-    made = connection.execute(
-        text("""
-            INSERT INTO job_report (job_id, verdict, outputs, errors, wall_s, cpu_s, max_rss_kb, n_events, node,
-                                    started_at, ended_at, timing, body_hash)
-            VALUES (:job, :verdict, :outputs, :errors, :wall, :cpu, :rss, :events, :node, :start, :end, :timing, :hash)
-            ON CONFLICT (job_id) DO NOTHING
-        """).bindparams(bindparam("outputs", type_=JSONB), bindparam("errors", type_=JSONB)),
-        {
-            "job": update.job_id,
-            "verdict": update.status.value,
-            "outputs": outputs,
-            "errors": errors,
-            "wall": update.wall_s,
-            "cpu": update.cpu_s,
-            "rss": update.max_rss_kb,
-            "events": update.n_events,
-            "node": update.node,
-            "start": update.started_at,
-            "end": update.ended_at,
-            "timing": update.timing,
-            "hash": update.body_hash,
-        },
-    )
-    return made.rowcount == 1
+from sqlalchemy import Connection, RowMapping, text
 
 
 def queue_for_collection(connection: Connection, jobs: Sequence[int], state: str) -> None:

@@ -1,5 +1,8 @@
 """What brokerage looks at, read in one snapshot: sites with their queues of jobs, clouds, remaining work."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from sqlalchemy import Connection, RowMapping, text
 
 from panda.brokerage.snapshot import (
@@ -117,7 +120,7 @@ def clouds(connection: Connection, facts: list[SiteFacts]) -> list[CloudFacts]:
     return found
 
 
-def needs_of_task(task: RowMapping) -> Needs:
+def needs_of_task(task: RowMapping | Mapping[str, Any]) -> Needs:
     """Give what each job of a task asks for, in the words of brokerage."""
     return Needs(
         label=task["label"],

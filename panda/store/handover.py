@@ -23,9 +23,18 @@ def jobs_in_hand(connection: Connection, jobs: Sequence[int]) -> list[RowMapping
     return list(connection.execute(_JOBS, {"jobs": list(jobs)}).mappings())
 
 
-def give_back(connection: Connection, job_id: int) -> None:
-    """Note that no pilot holds a job any more."""
-    connection.execute(text("DELETE FROM in_hand WHERE job_id = :job"), {"job": job_id})
+_COMMON = text("""
+    SELECT t.id, extract(epoch FROM t.stage_since)::float8 AS version, t.name, t.label, t.vo, t.owner, t.working_group,
+           t.processing_type, t.transformation, t.parameters, t.release, t.architecture, t.cores, t.memory_mb,
+           t.disk_mb, t.work_hs23_s, t.wall_s, t.outputs, t.seed, t.events_per_job,
+           EXISTS (SELECT 1 FROM task_input i WHERE i.task_id = t.id) AS has_input
+    FROM production_task t WHERE t.id = ANY(:tasks)
+""")
+
+
+def common_parts(connection: Connection, tasks: Sequence[int]) -> list[RowMapping]:
+    """What is the same in all jobs of these tasks? It changes only with a task's stage; its `version` says which."""
+    return list(connection.execute(_COMMON, {"tasks": list(tasks)}).mappings())
 
 
 def set_command(connection: Connection, jobs: Sequence[int], command: str, who: str) -> int:

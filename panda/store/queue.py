@@ -1,14 +1,16 @@
-"""The hot statements: activation puts jobs into `ready`, a pop takes them out.
+"""What waits for pilots: activation puts jobs into `ready`, `panda.store.pop` takes them out.
 
 `ready` is derived: the jobs with null status of activated bunches whose task is not held and whose site serves. A row
 that should not be there is deleted by the pop, one that is missing is put back by the sweep.
 Lock order: production_task, bunch, ready, job.
 """
 
-from dataclasses import dataclass
-from uuid import UUID
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 from sqlalchemy import Connection, RowMapping, text
+
+from panda.store.prepared import Prepared, numbers, texts
 
 READY_CHANNEL = "panda_ready"
 EMPTY = -(2**31)
@@ -124,138 +126,76 @@ def bunches_missing_in_ready(connection: Connection, limit: int, task_id: int | 
     return list(rows.scalars())
 
 
-# --- the pop --------------------------------------------------------------------------------------------------------
-_CLASSES_OF_SITE = text("""
+# --- what a pop needs to know ---------------------------------------------------------------------------------------
+_CLASSES_OF_SITES = text("""
     SELECT c.id, c.site_id, c.max_priority, c.gen, n.label, n.share, n.vo, n.owner, n.working_group,
            n.processing_type, n.architecture, n.release, n.memory_mb, n.disk_mb, n.cores, n.work_hs23_s, n.wall_s
     FROM requirement_class c JOIN needs n ON n.id = c.needs_id
-    WHERE c.site_id = :site AND c.max_priority > :empty
-""")
-
-_POP = text("""
-    WITH top AS (
-        SELECT job_id FROM ready WHERE class_id = :class
-        ORDER BY priority DESC, job_id LIMIT :n FOR UPDATE SKIP LOCKED
-    ), gone AS (
-        DELETE FROM ready r USING top WHERE r.job_id = top.job_id RETURNING r.job_id, r.priority
-    ), taken AS (
-        UPDATE job j SET status = 'sent', site_id = b.site_id, lease = j.lease + 1
-        FROM gone g, bunch b, production_task t, site s
-        WHERE j.id = g.job_id AND j.status IS NULL
-          AND b.id = j.bunch_id AND b.state = 'activated' AND b.site_id = :site
-          AND t.id = j.task_id AND t.hold IS NULL AND t.stage IN ('assigned', 'running')
-          AND s.id = b.site_id AND s.status <> 'offline'
-        RETURNING j.id, j.task_id, j.bunch_id, j.site_id, j.lease, t.cores
-    ), hand AS (
-        INSERT INTO in_hand (job_id, lease, site_id, queue, factory, worker_id, batch_id, node)
-        SELECT id, lease, site_id, :queue, :factory, :worker, :batch, :node FROM taken
-    ), event AS (
-        INSERT INTO job_event (task_id, job_id, cores, from_site, from_state, to_site, to_state, why, who)
-        SELECT task_id, id, cores, site_id, 'activated', site_id, 'sent', 'handed to a pilot', :who FROM taken
-    )
-    SELECT (SELECT count(*) FROM gone) AS seen, ARRAY(SELECT id FROM taken ORDER BY id) AS jobs
-""")
-
-_LOWER = text("""
-    UPDATE requirement_class c SET max_priority = COALESCE(
-        (SELECT priority FROM ready r WHERE r.class_id = c.id ORDER BY priority DESC LIMIT 1), :empty)
-    WHERE c.id IN (SELECT id FROM requirement_class WHERE id = :class AND gen = :gen FOR UPDATE SKIP LOCKED)
+    WHERE c.site_id = ANY(:sites) AND c.max_priority > :empty
 """)
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """The pilot that gets the jobs of a pop."""
+def classes_of_sites(connection: Connection, sites: Sequence[int]) -> list[RowMapping]:
+    """Which requirement classes of these sites may have jobs, and what do they ask for?"""
+    return list(connection.execute(_CLASSES_OF_SITES, {"sites": list(sites), "empty": EMPTY}).mappings())
 
+
+_QUEUES = text("""
+    SELECT q.*, s.name AS site, s.status AS site_status, s.cloud, s.rse, s.vos AS site_vos,
+           (SELECT array_agg(release) FROM site_release r WHERE r.site_id = s.id) AS releases,
+           (SELECT array_agg(architecture) FROM site_release r WHERE r.site_id = s.id) AS architectures
+    FROM queue q JOIN site s ON s.id = q.site_id WHERE q.name = ANY(:names)
+""")
+
+
+def queues(connection: Connection, names: Collection[str]) -> list[RowMapping]:
+    """Find queues with their sites, for matching."""
+    return list(connection.execute(_QUEUES, {"names": list(names)}).mappings())
+
+
+_MARKS = Prepared(
+    "panda_marks",
+    """
+    SELECT q.name, q.site_id, q.xmin::text || ':' || s.xmin::text,
+           (SELECT COALESCE(sum(c.gen), 0)::bigint FROM requirement_class c WHERE c.site_id = q.site_id)
+    FROM unnest(CAST(:names AS text[])) AS u (name) JOIN queue q ON q.name = u.name JOIN site s ON s.id = q.site_id
+""",
+)
+
+
+class Mark(NamedTuple):
+    """By which one sees that a queue, its site or the classes there changed."""
+
+    site_id: int
     queue: str
-    node: str
-    factory: str | None
-    worker_id: int | None
-    batch_id: str | None
+    gens: int
 
 
-def classes_of_site(connection: Connection, site_id: int) -> list[RowMapping]:
-    """Which requirement classes of a site may have jobs, and what do they ask for?"""
-    return list(connection.execute(_CLASSES_OF_SITE, {"site": site_id, "empty": EMPTY}).mappings())
+def marks(connection: Connection, names: Collection[str]) -> dict[str, Mark]:
+    """Which versions of these queues and of their sites' classes are there? An unknown queue is not among them."""
+    return {row[0]: Mark(row[1], row[2], row[3]) for row in _MARKS.run(connection, names=texts(names))}
 
 
-def pop(connection: Connection, class_id: int, gen: int, site_id: int, n: int, holder: Holder) -> list[int]:
-    """Hand up to `n` of the best jobs of a class to a pilot; returns their ids.
+_ACTIVITY = """
+    INSERT INTO pilot_activity (site_id, node, {column})
+    SELECT u.site_id, u.node, now() FROM unnest(CAST(:sites AS smallint[]), CAST(:nodes AS text[])) AS u (site_id, node)
+    WHERE NOT EXISTS (SELECT 1 FROM pilot_activity p WHERE p.site_id = u.site_id AND p.node = u.node
+                      AND p.{column} > now() - interval '60 s')
+    ORDER BY u.site_id, u.node
+    ON CONFLICT (site_id, node) DO UPDATE SET {column} = now()
+"""
+_ASKED = Prepared("panda_asked", _ACTIVITY.format(column="last_get_job"))
+_REPORTED = Prepared("panda_reported", _ACTIVITY.format(column="last_update_job"))
+ACTIVITY_S = 60.0
+NODE_LENGTH = 200
 
-    Rows whose job may not go (held, aborted, moved) are deleted and the next are looked at; an empty class is marked.
+
+def note_activity(connection: Connection, nodes: Collection[tuple[int, str]], *, update: bool) -> None:
+    """Note that worker nodes (site, name) asked for work, or reported on it: one write, and one lock, a minute each.
+
+    They are locked in order, so that two batches never wait for each other.
     """
-    jobs: list[int] = []
-    values = {
-        "class": class_id,
-        "site": site_id,
-        "queue": holder.queue,
-        "node": holder.node,
-        "factory": holder.factory,
-        "worker": holder.worker_id,
-        "batch": holder.batch_id,
-        "who": f"pilot {holder.factory or '-'}:{holder.worker_id or '-'} on {holder.node}"[:200],
-    }
-    while len(jobs) < n:
-        row = connection.execute(_POP, values | {"n": n - len(jobs)}).one()
-        jobs.extend(row.jobs)
-        if not row.seen:
-            connection.execute(_LOWER, {"class": class_id, "gen": gen, "empty": EMPTY})
-            break
-    return jobs
-
-
-def remember_request(connection: Connection, request_id: UUID) -> list[int] | None:
-    """Book a pilot's request id; None if it is new, else the jobs it was answered with.
-
-    A retry that overtakes the first waits here for the first one's commit.
-    """
-    new = connection.execute(
-        text("INSERT INTO pilot_request (id, jobs) VALUES (:id, '{}') ON CONFLICT DO NOTHING RETURNING id"),
-        {"id": request_id},
-    ).scalar_one_or_none()
-    if new is not None:
-        return None
-    found = connection.execute(text("SELECT jobs FROM pilot_request WHERE id = :id"), {"id": request_id})
-    return list(found.scalar_one())
-
-
-def answer_request(connection: Connection, request_id: UUID, jobs: list[int]) -> None:
-    """Store the answer to a pilot's request."""
-    connection.execute(text("UPDATE pilot_request SET jobs = :jobs WHERE id = :id"), {"id": request_id, "jobs": jobs})
-
-
-def forget_request(connection: Connection, request_id: UUID) -> None:
-    """Drop the booking of a request that got nothing: an idle pilot leaves no rows."""
-    connection.execute(text("DELETE FROM pilot_request WHERE id = :id AND jobs = '{}'"), {"id": request_id})
-
-
-def queue_by_name(connection: Connection, name: str) -> RowMapping | None:
-    """Find a queue with its site, for matching."""
-    return (
-        connection.execute(
-            text("""
-                SELECT q.*, s.name AS site, s.status AS site_status, s.cloud, s.rse, s.vos AS site_vos,
-                       (SELECT array_agg(release) FROM site_release r WHERE r.site_id = s.id) AS releases,
-                       (SELECT array_agg(architecture) FROM site_release r WHERE r.site_id = s.id) AS architectures
-                FROM queue q JOIN site s ON s.id = q.site_id WHERE q.name = :name
-            """),
-            {"name": name},
-        )
-        .mappings()
-        .one_or_none()
-    )
-
-
-def note_activity(connection: Connection, site_id: int, node: str, *, update: bool) -> None:
-    """Note that a worker node asked for work, or reported on it: at most one write, and one lock, a minute."""
-    column = "last_update_job" if update else "last_get_job"
-    connection.execute(
-        text(f"""
-            INSERT INTO pilot_activity (site_id, node, {column})
-            SELECT :site, :node, now() WHERE NOT EXISTS (
-                SELECT 1 FROM pilot_activity
-                WHERE site_id = :site AND node = :node AND {column} > now() - interval '60 s')
-            ON CONFLICT (site_id, node) DO UPDATE SET {column} = now()
-        """),  # noqa: S608 - the column is one of two constants
-        {"site": site_id, "node": node[:200]},
-    )
+    if nodes:
+        cut = sorted({(site_id, node[:NODE_LENGTH]) for site_id, node in nodes})
+        statement = _REPORTED if update else _ASKED
+        statement.run(connection, sites=numbers(one[0] for one in cut), nodes=texts(one[1] for one in cut))

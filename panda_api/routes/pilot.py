@@ -3,16 +3,13 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import ValidationError
 
-from panda.domain.dispatch import UpdateAnswer
-from panda.errors import BadRequest
 from panda.services import dispatch, ownership, read, supply
+from panda_api.answers import bulk_envelope, jobs_envelope, parts_of, update_envelope
 from panda_api.body import WireRoute
 from panda_api.context import ASYNCHRONOUS, Ctx
-from panda_api.envelope import Envelope, WireResponse, failed, failure, succeeded, success
-from panda_api.errors import described, field_name, sentence
-from panda_api.render import NO_JOBS, STATUS_INVALID, STATUS_OK, no_jobs, wire_job, wire_update
+from panda_api.envelope import Envelope, WireResponse, failed, succeeded
+from panda_api.render import STATUS_INVALID, STATUS_OK
 from panda_api.security import Identity, Policy, permit
 from panda_api.wire.job import JobId
 from panda_api.wire.pilot import AcquireJobs, UpdateJob, UpdateJobsBulk, UpdateWorkerStatus
@@ -23,18 +20,13 @@ router = APIRouter(prefix="/api/v1/pilot", tags=["pilot"], route_class=WireRoute
 @router.post("/acquire_jobs", response_model=Envelope)
 def acquire_jobs(wanted: AcquireJobs, ctx: Ctx, _caller: Annotated[Identity, permit(Policy.TAKE_JOBS)]) -> WireResponse:
     """Jobs that this node may run, the most urgent first; the same `request_id` gets the same jobs again."""
-    jobs = dispatch.acquire(ctx, wanted.ask())
-    if not jobs:
-        return failed(NO_JOBS, no_jobs(ctx.settings.pilot.retry_after_s))
-    source = ctx.settings.api_url
-    return succeeded({"StatusCode": STATUS_OK, "jobs": [wire_job(one, source) for one in jobs]})
+    return WireResponse(jobs_envelope(ctx.settings, dispatch.acquire(ctx, wanted.ask())))
 
 
 @router.post("/update_job", response_model=Envelope, openapi_extra=ASYNCHRONOUS)
 def update_job(told: UpdateJob, ctx: Ctx, _caller: Annotated[Identity, permit(Policy.REPORT_JOBS)]) -> WireResponse:
     """Keep a pilot's word on its job; the answer may carry a command. Outputs are collected after the answer."""
-    answer = dispatch.update(ctx, told.update())
-    return WireResponse(_update_envelope(told.job_id, answer))
+    return WireResponse(update_envelope(told.job_id, dispatch.update(ctx, told.update())))
 
 
 @router.post("/update_jobs_bulk", response_model=Envelope, openapi_extra=ASYNCHRONOUS)
@@ -42,28 +34,9 @@ def update_jobs_bulk(
     told: UpdateJobsBulk, ctx: Ctx, _caller: Annotated[Identity, permit(Policy.REPORT_JOBS)]
 ) -> WireResponse:
     """Updates of many jobs: one envelope for each, in order; one that cannot be read does not lose the others."""
-    read_in: list[UpdateJob | dict[str, object]] = [_parsed(one) for one in told.job_list]
-    good = [one for one in read_in if isinstance(one, UpdateJob)]
-    answers = iter(dispatch.update_many(ctx, [one.update() for one in good]))
-    return succeeded(
-        [_update_envelope(one.job_id, next(answers)) if isinstance(one, UpdateJob) else one for one in read_in]
-    )
-
-
-def _parsed(raw: dict[str, object]) -> UpdateJob | dict[str, object]:
-    try:
-        return UpdateJob.model_validate(raw)
-    except ValidationError as error:
-        found = error.errors()
-        names = [field_name(("", *one["loc"])) for one in found]
-        text = "; ".join(sentence(name, dict(one)) for name, one in zip(names, found, strict=True))
-        return failure(text, {"StatusCode": STATUS_INVALID, **described(BadRequest(text), names)})
-
-
-def _update_envelope(job_id: int, answer: UpdateAnswer) -> dict[str, object]:
-    if not answer.known:
-        return failure(f"there is no job {job_id}", wire_update(answer))
-    return success(wire_update(answer), answer.note)
+    parts = parts_of(told)
+    answers = dispatch.update_many(ctx, [one.update() for one in parts if isinstance(one, UpdateJob)])
+    return WireResponse(bulk_envelope(parts, answers))
 
 
 @router.get("/get_job_status", response_model=Envelope)

@@ -156,9 +156,8 @@ class UpdateJob(WireModel):
         return report
 
     def update(self) -> JobUpdate:
-        """The update as the domain knows it; `body_hash` is the same for the same words, however they were written."""
+        """The update as the domain knows it; a final report's `body_hash` is the same for the same words."""
         report = self.job_output_report
-        words = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         wall = (self.end_time - self.start_time).total_seconds() if self.start_time and self.end_time else None
         return JobUpdate(
             job_id=self.job_id,
@@ -176,8 +175,12 @@ class UpdateJob(WireModel):
             started_at=self.start_time,
             ended_at=self.end_time,
             timing=self.pilot_timing or None,
-            body_hash=hashlib.sha256(words.encode()).hexdigest(),
+            body_hash=self._hash() if self.job_status in {"finished", "failed"} else "",
         )
+
+    def _hash(self) -> str:
+        words = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(words.encode()).hexdigest()
 
     def _errors(self) -> Iterator[ErrorPair]:
         """The error families that a pilot fills (domain.md 4)."""

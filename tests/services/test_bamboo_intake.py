@@ -14,12 +14,12 @@ from panda.services import bamboo, control, intake
 from panda.services.context import Context
 from panda.services.intake import Taken
 from panda.services.submit import submit_task
-from panda.store import ends, queue, schema
+from panda.store import ends, pop, queue, schema
 from tests.support.builders import a_site
 from tests.support.crash import every_crash
 from tests.support.proddb import a_request
 
-HOLDER = queue.Holder("BNL", "node1", "f", 1, None)
+HOLDER = pop.Holder("BNL", "node1", "f", 1, None)
 
 
 @pytest.fixture(autouse=True)
@@ -238,8 +238,9 @@ def test_marked_jobs_are_killed_where_they_are(ctx: Context, proddb: Engine, row
     ready = ready_jobs(proddb)
     intake.take_job_definitions(ctx, proddb)
     activate(rows, site, ready.taskid)
-    [found] = queue.classes_of_site(rows, site)
-    [held] = queue.pop(rows, found["id"], found["gen"], site, 1, HOLDER)
+    [found] = queue.classes_of_sites(rows, [site])
+    held = pop.pop(rows, [pop.Want(found["id"], site, [HOLDER])])[0].job_id
+    assert held is not None
     bamboo.write_back(ctx, proddb)
     submit.mark_to_be_aborted(proddb, jobdefs=ready.jobdefids[:2])
     assert intake.kill_to_be_aborted(ctx, proddb).jobs == 2

@@ -39,6 +39,11 @@ MUTATIONS: dict[str, tuple[Change, ...]] = {
             "            WHERE j.id = old.id AND j.status = ANY(CAST(:sources AS job_status[]))\n",
             "            WHERE j.id = old.id\n",
         ),
+        Change(
+            "panda/store/reports.py",
+            "        return self.new in JOB_CHANGES.get(self.old, frozenset())\n",
+            "        return True\n",
+        ),
     ),
     "double activation": (
         Change("panda/store/queue.py", "AND state = 'assigned' AND staged ORDER", "AND staged ORDER"),

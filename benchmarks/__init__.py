@@ -1,0 +1,1 @@
+"""Measurements: each program prints a ratio to a limit that it measures itself in the same run."""

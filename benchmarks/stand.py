@@ -1,0 +1,210 @@
+"""Owns the stand: a durable PostgreSQL of its own, filled to a size, the real API as a process, and pgbench."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from sqlalchemy import Engine, create_engine, text
+
+from benchmarks.cost import Cost, children, of_process, of_server
+from panda import wiring
+from panda.embedded import USER, Address, EmbeddedCluster, binary
+from panda.settings import load
+
+ROOT = Path(__file__).resolve().parents[1]
+
+_GRID = """
+    INSERT INTO cloud (name, tier1) VALUES ('C', 'S1');
+    INSERT INTO site (name, cloud, tier, rse) SELECT 'S' || i, 'C', 2, 'R' || i FROM generate_series(1, {queues}) i;
+    INSERT INTO queue (name, site_id) SELECT name, id FROM site;
+    INSERT INTO needs (label, share, vo, memory_mb, disk_mb, cores, work_hs23_s, wall_s)
+    SELECT 'managed', 'default', 'atlas', 1000 + 250 * (i / 2), 0, 1, 36000 + i % 2, 0 FROM generate_series(0, 9) i;
+"""
+
+# One task a queue, of jobs in bunches of 1,000, in one of ten classes by its number; all of them activated.
+_WORK = """
+    INSERT INTO production_task (name, vo, owner, label, task_type, processing_type, share, transformation, parameters,
+        release, architecture, priority, cores, memory_mb, disk_mb, work_hs23_s, wall_s, max_attempts, bunch_size,
+        n_jobs, outputs, ddm_mode, cloud, stage, needs_id, seed, due_at)
+    SELECT 'mc.bench.' || s.id, 'atlas', 'prodmanager', 'managed', 'prod', 'evgen', 'default', 'Generate_tf.py',
+        '--seed ${{SEED}} --maxEvents ${{MAXEVENTS}} --ecm 13000 --outputFile ${{OUT0}} --jobOption mc.900{queues}.py',
+        'AthGeneration-23.6.1', 'x86_64-el9-gcc13-opt', 500 + s.id % 7, 1, n.memory_mb, 0,
+        n.work_hs23_s, 0, 3, 1000, {per},
+        jsonb_build_array(
+            jsonb_build_object('name', 'OUT', 'kind', 'output', 'dataset', 'mc.bench.' || s.id || '.EVNT',
+                               'lfn', 'EVNT.' || s.id || '._${{SN}}.pool.root'),
+            jsonb_build_object('name', 'LOG', 'kind', 'log', 'dataset', 'mc.bench.' || s.id || '.log',
+                               'lfn', 'log.' || s.id || '._${{SN}}.tgz')),
+        'embedded', 'C', 'running', n.id, 0, NULL
+    FROM site s JOIN needs n ON n.id = 1 + s.id % 10;
+    INSERT INTO bunch (task_id, state, site_id, first_ordinal, n_jobs, staged)
+    SELECT t.id, 'activated', s.id, b * 1000, 1000, true
+    FROM production_task t JOIN site s ON t.name = 'mc.bench.' || s.id, generate_series(0, ({per} - 1) / 1000) b;
+    INSERT INTO job (task_id, bunch_id, ordinal, needs_id, first_event, n_events)
+    SELECT b.task_id, b.id, b.first_ordinal + i, t.needs_id, 0, 100
+    FROM bunch b JOIN production_task t ON t.id = b.task_id,
+         generate_series(0, LEAST(1000, {per} - b.first_ordinal) - 1) i;
+    INSERT INTO requirement_class (site_id, needs_id, max_priority, gen)
+    SELECT DISTINCT b.site_id, t.needs_id, t.priority, 1 FROM bunch b JOIN production_task t ON t.id = b.task_id;
+    INSERT INTO ready (job_id, class_id, priority)
+    SELECT j.id, c.id, t.priority
+    FROM job j JOIN bunch b ON b.id = j.bunch_id JOIN production_task t ON t.id = j.task_id
+    JOIN requirement_class c ON c.site_id = b.site_id AND c.needs_id = j.needs_id;
+"""
+
+# The limit: pgbench takes the best row of a queue from one table, a commit each (performance.md 1).
+_LIMIT = """
+    CREATE TABLE limit_job (id bigserial PRIMARY KEY, site int NOT NULL, prio int NOT NULL, status int NOT NULL
+        DEFAULT 1, pilot text, filler text NOT NULL) WITH (fillfactor = 80);
+    INSERT INTO limit_job (site, prio, filler)
+    SELECT 1 + i % {queues}, 500 + (i / {queues}) % 7, repeat('x', 160) FROM generate_series(0, {jobs} - 1) i;
+    CREATE INDEX limit_queue ON limit_job (site, prio DESC, id) WHERE status = 1;
+    CREATE TABLE limit_ready (job_id bigint PRIMARY KEY, class_id int NOT NULL, priority int NOT NULL);
+    INSERT INTO limit_ready SELECT id, site, prio FROM limit_job;
+    CREATE INDEX limit_ready_class ON limit_ready (class_id, priority DESC, job_id);
+"""
+POP_ONE_TABLE = """\\set site random(1, {queues})
+WITH c AS (SELECT id FROM limit_job WHERE site = :site AND status = 1 ORDER BY prio DESC, id LIMIT 1
+           FOR UPDATE SKIP LOCKED)
+UPDATE limit_job j SET status = 2, pilot = 'wn' FROM c WHERE j.id = c.id RETURNING j.id, j.filler;
+"""
+POP_TWO_TABLES = """\\set site random(1, {queues})
+WITH c AS (SELECT job_id FROM limit_ready WHERE class_id = :site ORDER BY priority DESC, job_id LIMIT 1
+           FOR UPDATE SKIP LOCKED), g AS (
+           DELETE FROM limit_ready r USING c WHERE r.job_id = c.job_id RETURNING r.job_id)
+UPDATE limit_job j SET pilot = 'wn' FROM g WHERE j.id = g.job_id RETURNING j.id, j.filler;
+"""
+UPDATE_ONE = """\\set id random(1, {jobs})
+UPDATE limit_job SET pilot = 'wn' WHERE id = :id;
+"""
+
+
+@dataclass(slots=True)
+class Stand:
+    """A filled database with its server process, and what is measured on it."""
+
+    folder: Path
+    address: Address
+    engine: Engine
+    url: str
+    queues: int
+    jobs: int
+
+    def value(self, query: str, **values: object) -> Any:
+        """One value."""
+        with self.engine.connect() as connection:
+            return connection.execute(text(query), values).scalar()
+
+    def settle(self) -> None:
+        """Write out what is dirty, clean up what is dead: not to be paid for by what is measured next."""
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("VACUUM ready")
+            connection.exec_driver_sql("CHECKPOINT")
+
+    def pgbench(self, script: str, clients: int, seconds: float, **names: int) -> Cost:
+        """Run one script; its transactions and their cost, pgbench's own beside."""
+        path = self.folder / "script.sql"
+        path.write_text(script.format(queues=self.queues, jobs=self.jobs, **names), encoding="utf-8")
+        command = [str(binary("pgbench")), "-n", "-M", "prepared", "-h", self.address.socket, "-U", USER, "-j", "1",
+                   "-c", str(clients), "-T", str(int(seconds)), "-f", str(path), "panda"]  # fmt: skip
+        before, own = of_server(self.address.pid), os.times()
+        start = time.perf_counter()
+        known = set(children(self.address.pid))
+        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        took = time.perf_counter() - start
+        while set(children(self.address.pid)) - known:  # what a backend used is the postmaster's once that has noticed
+            time.sleep(0.01)
+        after, ours = of_server(self.address.pid), os.times()
+        n = int(said.split("number of transactions actually processed: ")[1].split("/")[0].split()[0])
+        client = ours.children_user + ours.children_system - own.children_user - own.children_system
+        return Cost(n, took, after - before, 0.0, client)
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a load brought back, and its cost; `cost.n` is to be what the database says."""
+
+    cost: Cost
+    statuses: dict[str, int]
+    answers: list[str]
+    p50_ms: float
+    p99_ms: float
+
+
+class Api:
+    """The API in a process of its own."""
+
+    def __init__(self, stand: Stand, **settings: str) -> None:
+        variables = {"PANDA_DATABASE_URL": stand.url.replace("+psycopg2", ""), "PANDA_API_PORT": "0",
+                     "PANDA_DATA_DIR": str(stand.folder / "data"), **settings}  # fmt: skip
+        self._stand = stand
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "panda.launch", "panda_api.__main__"],
+            env=os.environ | variables,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        line = self.process.stdout.readline() if self.process.stdout else ""
+        parts = urlsplit(line.split()[-1] if line else "")
+        if parts.hostname is None or parts.port is None:
+            raise RuntimeError(f"the API did not start: {line!r}")
+        self.host, self.port = parts.hostname, parts.port
+
+    def load(
+        self, path: str, calls: Sequence[Sequence[Any]], seconds: float, count: Callable[[], int], *, keep: bool = False
+    ) -> Answered:
+        """Let each connection make its calls one after another; `count` says in the database how much was done."""
+        job = {"host": self.host, "port": self.port, "path": path, "calls": calls, "seconds": seconds, "keep": keep}
+        generator = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.generator"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        done = count()
+        database, server = of_server(self._stand.address.pid), of_process(self.process.pid)
+        said, _ = generator.communicate(json.dumps(job))
+        database = of_server(self._stand.address.pid) - database
+        server = of_process(self.process.pid) - server
+        found = json.loads(said)
+        cost = Cost(count() - done, found["seconds"], database, server, found["cpu_s"])
+        return Answered(cost, found["statuses"], found["answers"], found["p50_ms"], found["p99_ms"])
+
+    def stop(self) -> None:
+        """End it in good order."""
+        self.process.terminate()
+        self.process.wait(60)
+
+
+@contextlib.contextmanager
+def standing(queues: int, jobs: int) -> Iterator[Stand]:
+    """A stand with so many ready jobs over so many queues; everything is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="panda-bench-") as name:
+        folder = Path(name)
+        cluster = EmbeddedCluster(folder / "db", databases=("panda",))
+        address = cluster.start()
+        try:
+            ctx = wiring.connect(load(database_url=address.url("panda"), data_dir=folder / "data"), check=False)
+            wiring.upgrade_schema(ctx)
+            ctx.close()
+            engine = create_engine(address.url("panda"), connect_args={"options": "-c jit=off"})
+            names = {"queues": queues, "jobs": jobs, "per": jobs // queues}
+            with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                for part in (_GRID, _WORK, _LIMIT):
+                    connection.exec_driver_sql(part.format(**names).replace("%", "%%"))
+                connection.exec_driver_sql("VACUUM ANALYZE")
+            yield Stand(folder, address, engine, address.url("panda"), queues, jobs)
+            engine.dispose()
+        finally:
+            cluster.stop()

@@ -1,0 +1,185 @@
+"""Pilots that ask for work: many in one transaction, each gets the best jobs that fit its node (design.md 5)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from panda.brokerage.matching import PilotFacts
+from panda.domain.dispatch import HandedJob, PilotAsk
+from panda.errors import NotFound
+from panda.services.board import Board, Offer, Place
+from panda.services.context import Context
+from panda.services.handing import handed, handed_again
+from panda.store import pop, queue, requests
+
+
+@dataclass(slots=True)
+class _Case:
+    """One request on its way through the transaction."""
+
+    ask: PilotAsk
+    place: Place
+    holder: pop.Holder
+    wanted: int
+    offers: list[Offer]
+    before: list[int] | None = None
+    jobs: list[pop.Popped] = field(default_factory=list)
+
+    @property
+    def lacks(self) -> int:
+        """How many jobs it may still get."""
+        return 0 if self.before is not None else self.wanted - len(self.jobs)
+
+    @property
+    def job_ids(self) -> list[int]:
+        """The jobs it got."""
+        return [one.job_id for one in self.jobs if one.job_id is not None]
+
+
+Answer = tuple[HandedJob, ...] | NotFound
+"""What a pilot gets: jobs, or the error that its queue is unknown."""
+
+
+def acquire(ctx: Context, ask: PilotAsk) -> tuple[HandedJob, ...]:
+    """Hand up to `ask.n_jobs` jobs to a pilot, in one transaction; the reply may leave after it returned.
+
+    A repeated `request_id` gets the same jobs again. Raises NotFound for an unknown queue.
+    """
+    with ctx.engine.connect() as connection:
+        (answer,) = acquire_many(ctx, connection, [ask], Board())
+    return jobs_of(answer)
+
+
+def jobs_of(answer: Answer) -> tuple[HandedJob, ...]:
+    """The jobs of an answer; raises the error that it is instead."""
+    if isinstance(answer, NotFound):
+        raise answer
+    return answer
+
+
+def acquire_many(ctx: Context, connection: Connection, asks: Sequence[PilotAsk], board: Board) -> list[Answer]:
+    """Serve many pilots in one transaction of this connection, in their order; replies may leave after it returned.
+
+    Two requests with the same id get the same jobs.
+    """
+    with connection.begin():
+        board.freshen(connection, {ask.queue for ask in asks})
+        cases = [_case(ctx, ask, board) for ask in asks]
+        known = [case for case in cases if case is not None]
+        nodes = board.unnoted(((case.place.site_id, case.ask.node) for case in known), update=False)
+        queue.note_activity(connection, nodes, update=False)
+        booked = _booked(connection, known)
+        dry = _serve(connection, [*(case for case in known if case.ask.request_id is None), *booked.values()])
+        answers = {one: case.job_ids for one, case in booked.items()}
+        requests.settle(connection, answers)
+        given = _handed(ctx, connection, board, known, answers)
+        bounds = pop.lower(connection, dry)
+    board.note(nodes, update=False)
+    board.lowered(bounds, dry)
+    return [_unknown(ask) if case is None else given[id(case)] for ask, case in zip(asks, cases, strict=True)]
+
+
+def matching_offers(ask: PilotAsk, place: Place, board: Board) -> tuple[Offer, ...]:
+    """Give the requirement classes a pilot may take from, the best first."""
+    return board.offers(_pilot(ask, place), place)
+
+
+def _case(ctx: Context, ask: PilotAsk, board: Board) -> _Case | None:
+    place = board.place(ask.queue)
+    if place is None:
+        return None
+    holder = pop.Holder(ask.queue, ask.node, ask.factory, ask.worker_id, ask.batch_id)
+    wanted = min(ask.n_jobs, ctx.settings.pilot.max_jobs)
+    return _Case(ask, place, holder, wanted, list(matching_offers(ask, place, board)))
+
+
+def _unknown(ask: PilotAsk) -> NotFound:
+    return NotFound(f"there is no queue {ask.queue!r}", hint="'panda sites' lists sites and queues")
+
+
+def _booked(connection: Connection, cases: Sequence[_Case]) -> dict[UUID, _Case]:
+    """Book the requests that have an id; returns those that are new, one for each id. The others learn their answer."""
+    first: dict[UUID, _Case] = {}
+    for case in cases:
+        if case.ask.request_id is not None:
+            first.setdefault(case.ask.request_id, case)
+    before = requests.book(connection, sorted(first))
+    for case in cases:
+        if case.ask.request_id in before:
+            case.before = before[case.ask.request_id]
+    return {one: case for one, case in first.items() if case.before is None}
+
+
+def _serve(connection: Connection, cases: Sequence[_Case]) -> dict[int, int]:
+    """Pop in rounds until every request has its jobs or its classes are empty; returns those with their generations.
+
+    In a round each request asks the best class it has left for all that it lacks.
+    """
+    dry: dict[int, int] = {}
+    while True:
+        asked: dict[int, list[_Case]] = {}
+        for case in cases:
+            while case.offers and case.offers[0].facts.id in dry:
+                case.offers.pop(0)
+            if case.offers and case.lacks > 0:
+                asked.setdefault(case.offers[0].facts.id, []).extend([case] * case.lacks)
+        if not asked:
+            return dry
+        _round(connection, asked, dry)
+
+
+def _round(connection: Connection, asked: dict[int, list[_Case]], dry: dict[int, int]) -> None:
+    # In order of the classes: two batches that take the rows of the same classes then do so in the same order.
+    wants = [
+        pop.Want(one, cases[0].place.site_id, [case.holder for case in cases]) for one, cases in sorted(asked.items())
+    ]
+    slots = [case for _, cases in sorted(asked.items()) for case in cases]
+    found = pop.pop(connection, wants)
+    seen: dict[int, int] = dict.fromkeys(asked, 0)
+    for one in found:
+        case = slots[one.slot - 1]
+        seen[case.offers[0].facts.id] += 1
+        if one.job_id is not None:
+            case.jobs.append(one)
+    for class_id, n in seen.items():
+        if n < len(asked[class_id]):
+            dry[class_id] = asked[class_id][0].offers[0].gen
+
+
+def _handed(
+    ctx: Context,
+    connection: Connection,
+    board: Board,
+    cases: Sequence[_Case],
+    answers: dict[UUID, list[int]],
+) -> dict[int, tuple[HandedJob, ...]]:
+    """Give each case the jobs as its pilot gets them."""
+    popped = [(one, case.place) for case in cases for one in case.jobs]
+    made = iter(handed(ctx, connection, board, popped) if popped else ())
+    given = {id(case): tuple(next(made) for _ in case.jobs) for case in cases}
+    for case in cases:
+        again = case.before
+        if again is None and case.ask.request_id is not None:
+            again = answers.get(case.ask.request_id)
+        if not case.jobs and again:
+            given[id(case)] = handed_again(ctx, connection, again, case.place)
+    return given
+
+
+def _pilot(ask: PilotAsk, place: Place) -> PilotFacts:
+    return PilotFacts(
+        site_id=place.site_id,
+        label=ask.label,
+        memory_mb=ask.memory_mb,
+        disk_mb=ask.disk_mb,
+        cores=ask.cores,
+        cpu_mhz=ask.cpu_mhz,
+        remaining_s=ask.remaining_s,
+        releases=ask.releases,
+        vos=None if ask.vo is None else frozenset({ask.vo}),
+        owner=ask.owner or "",
+        working_group=ask.working_group or "",
+        resource_type=ask.resource_type or "",
+    )

@@ -1,0 +1,224 @@
+"""The board: what dispatch keeps in memory of queues, requirement classes, tasks and nodes, so as not to ask again.
+
+Theory. The board chooses, the database decides. Each transaction first compares marks (the version of a queue's and its
+site's row, the sum of the generations of its classes) and reads again only what changed, so the choice is as fresh as
+the transaction itself, whoever else works on the database. A bound that is too high costs one empty look; whether a job
+may go is looked at by the pop itself, never here. A board lives as long as one request, or as long as its process.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar, cast
+
+from sqlalchemy import Connection, RowMapping
+
+from panda.brokerage.matching import ClassFacts, PilotFacts, QueueFacts, order, refusal
+from panda.brokerage.snapshot import Release
+from panda.store import facts, handover, queue
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+PLACE_S = 60.0
+"""Age at which a queue is read again although its row is the same: its site's releases may have changed."""
+
+KEPT = 5000
+"""Pilot signatures, tasks and nodes that are kept before the oldest knowledge is thrown away at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A queue with its site: the row for the jobs handed out, the facts for matching."""
+
+    row: RowMapping
+    facts: QueueFacts
+    site_id: int
+    mark: str
+    read_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A requirement class as it was last seen, with its generation."""
+
+    facts: ClassFacts
+    gen: int
+
+
+@dataclass(slots=True)
+class _Site:
+    """The classes of one site, and in which order pilots of one kind may take from them."""
+
+    offers: dict[int, Offer]
+    gens: int
+    fits: dict[tuple[PilotFacts, QueueFacts], tuple[int, ...]] = field(default_factory=dict)
+    orders: dict[tuple[PilotFacts, QueueFacts], tuple[Offer, ...]] = field(default_factory=dict)
+
+
+class Board:
+    """What one process knows. Threads may share it: every entry is replaced as a whole."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._places: dict[str, Place] = {}
+        self._sites: dict[int, _Site] = {}
+        self._tasks: dict[int, Mapping[str, object]] = {}
+        self._noted: dict[tuple[int, str, bool], float] = {}
+        self._made: dict[Hashable, object] = {}
+        self._deficits: dict[str, float] = {}
+
+    # --- queues and classes -----------------------------------------------------------------------------------------
+    def freshen(self, connection: Connection, names: Collection[str]) -> None:
+        """Read again what changed of these queues, their sites and the classes there since it was put on the board."""
+        marks = queue.marks(connection, names)
+        changed = [name for name, mark in marks.items() if not self._is_current(name, mark)]
+        if changed:
+            places = {row["name"]: _place(row, marks[row["name"]].queue) for row in queue.queues(connection, changed)}
+            with self._lock:
+                self._places |= places
+        for name in set(names) - marks.keys():
+            self._places.pop(name, None)
+        gens = {mark.site_id: mark.gens for mark in marks.values()}
+        stale = [one for one, sums in gens.items() if one not in self._sites or self._sites[one].gens != sums]
+        if stale:
+            offers = _by_site(queue.classes_of_sites(connection, stale))
+            with self._lock:
+                for site_id in stale:
+                    self._renew(site_id, offers.get(site_id, {}), gens[site_id])
+
+    def _is_current(self, name: str, mark: queue.Mark) -> bool:
+        place = self._places.get(name)
+        return place is not None and place.mark == mark.queue and time.monotonic() - place.read_at < PLACE_S
+
+    def place(self, name: str) -> Place | None:
+        """The queue of this name, None if there is none (or it is not on the board)."""
+        return self._places.get(name)
+
+    def offers(self, pilot: PilotFacts, place: Place) -> tuple[Offer, ...]:
+        """The classes that this pilot may take from and that may have jobs, the best first."""
+        site = self._sites.get(place.site_id)
+        if site is None:
+            return ()
+        key = (pilot, place.facts)
+        found = site.orders.get(key)
+        if found is None:
+            fits = site.fits.get(key)
+            if fits is None:
+                offers = site.offers.values()
+                fits = tuple(one.facts.id for one in offers if refusal(pilot, one.facts, place.facts) is None)
+                _keep(site.fits, key, fits)
+            mine = [site.offers[one].facts for one in fits if site.offers[one].facts.max_priority > queue.EMPTY]
+            found = tuple(site.offers[one.id] for one in order(mine, self._deficits))
+            _keep(site.orders, key, found)
+        return found
+
+    def lowered(self, bounds: Mapping[int, int], gens: Mapping[int, int]) -> None:
+        """Note the bounds of classes that a pop lowered while they were at these generations."""
+        with self._lock:
+            for site_id, site in list(self._sites.items()):
+                mine = {one: bound for one, bound in bounds.items() if one in site.offers}
+                if not mine:
+                    continue
+                offers = dict(site.offers)
+                for one, bound in mine.items():
+                    if offers[one].gen == gens[one]:
+                        offers[one] = Offer(replace(offers[one].facts, max_priority=bound), offers[one].gen)
+                self._sites[site_id] = _Site(offers, site.gens, site.fits)
+
+    def _renew(self, site_id: int, offers: dict[int, Offer], gens: int) -> None:
+        old = self._sites.get(site_id)
+        if old is not None and offers.keys() <= old.offers.keys():
+            lost = {
+                one: Offer(replace(offer.facts, max_priority=queue.EMPTY), offer.gen)
+                for one, offer in old.offers.items()
+                if one not in offers
+            }
+            self._sites[site_id] = _Site(lost | offers, gens, old.fits)
+        else:
+            self._sites[site_id] = _Site(offers, gens)
+
+    # --- tasks ------------------------------------------------------------------------------------------------------
+    def tasks(self, connection: Connection, versions: Mapping[int, float]) -> dict[int, Mapping[str, object]]:
+        """The common part of tasks, read where the version that is kept is another one."""
+        found = {task: row for task in versions if (row := self._tasks.get(task)) is not None}
+        stale = [task for task, version in versions.items() if task not in found or found[task]["version"] != version]
+        if stale:
+            fresh = {row["id"]: dict(row) for row in handover.common_parts(connection, stale)}
+            found |= fresh
+            with self._lock:
+                for task, row in fresh.items():
+                    _keep(self._tasks, task, row)
+        return found
+
+    def kept(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        """What was made for this key before, or is made now; the key names every version it depends on."""
+        found = self._made.get(key)
+        if found is None:
+            found = make()
+            with self._lock:
+                _keep(self._made, key, found)
+        return cast("Value", found)
+
+    # --- nodes ------------------------------------------------------------------------------------------------------
+    def unnoted(self, nodes: Iterable[tuple[int, str]], *, update: bool) -> set[tuple[int, str]]:
+        """Those of the nodes (site, name) whose asking, or reporting, was not written down within the last minute."""
+        limit = time.monotonic() - queue.ACTIVITY_S
+        return {one for one in nodes if self._noted.get((*one, update), -1e9) < limit}
+
+    def note(self, nodes: Iterable[tuple[int, str]], *, update: bool) -> None:
+        """Remember that this was written down, now that it is committed."""
+        now = time.monotonic()
+        with self._lock:
+            for one in nodes:
+                _keep(self._noted, (*one, update), now)
+
+
+def _keep(kept: dict[Key, Value], key: Key, value: Value) -> None:
+    if len(kept) >= KEPT and key not in kept:
+        kept.clear()
+    kept[key] = value
+
+
+def _by_site(rows: Sequence[RowMapping]) -> dict[int, dict[int, Offer]]:
+    found: dict[int, dict[int, Offer]] = {}
+    for row in rows:
+        found.setdefault(row["site_id"], {})[row["id"]] = Offer(_class(row), row["gen"])
+    return found
+
+
+def _place(row: RowMapping, mark: str) -> Place:
+    return Place(row, _queue(row), row["site_id"], mark, time.monotonic())
+
+
+def _known_releases(place: RowMapping) -> frozenset[Release] | None:
+    names, architectures = place["releases"], place["architectures"]
+    return None if names is None else frozenset(map(Release, names, architectures))
+
+
+def _queue(place: RowMapping) -> QueueFacts:
+    status = place["status"] if place["site_status"] == "online" else place["site_status"]
+    return QueueFacts(
+        site_id=place["site_id"],
+        name=place["name"],
+        status=status,
+        corepower=place["corepower"],
+        reference_mhz=place["reference_mhz"],
+        releases=_known_releases(place),
+        vos=frozenset(place["vos"] or place["site_vos"]) or None,
+        labels=frozenset(place["labels"]),
+    )
+
+
+def _class(row: RowMapping) -> ClassFacts:
+    return ClassFacts(
+        id=row["id"],
+        site_id=row["site_id"],
+        needs=facts.needs_of_class(row),
+        share=row["share"],
+        owner=row["owner"],
+        working_group=row["working_group"],
+        max_priority=row["max_priority"],
+        oldest=row["id"],
+    )

@@ -1,0 +1,200 @@
+"""The job as its pilot gets it: the task's common part, this job's numbers, its inputs and its outputs' names."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeAlias
+
+from sqlalchemy import Connection, RowMapping
+
+from panda.domain.dispatch import HandedInput, HandedJob, HandedOutput
+from panda.domain.names import scope_of
+from panda.domain.templates import JobNumbers, fill, lfn_of
+from panda.services.board import Board, Place
+from panda.services.context import Context
+from panda.store import facts, handover, inputs
+from panda.store.pop import Popped
+
+JobRow: TypeAlias = Mapping[str, Any] | RowMapping
+"""A job's own columns and its task's common part, under the names of `panda.store.handover`."""
+
+
+def handed_again(ctx: Context, connection: Connection, jobs: Sequence[int], place: Place) -> tuple[HandedJob, ...]:
+    """Jobs that a pilot was answered with before, as they are now."""
+    if not jobs:
+        return ()
+    files = _files(connection, jobs)
+    rows = {row["id"]: row for row in handover.jobs_in_hand(connection, jobs)}
+    return tuple(
+        _one(rows[job], files.get(job, []), place.row, _frame(ctx, rows[job], place.row)) for job in jobs if job in rows
+    )
+
+
+def handed(
+    ctx: Context, connection: Connection, board: Board, popped: Sequence[tuple[Popped, Place]]
+) -> list[HandedJob]:
+    """Jobs that were popped in this transaction, each with the queue of its pilot, in the same order."""
+    tasks = board.tasks(connection, {one.task_id: one.task_version for one, _ in popped})
+    ids = [one.job_id for one, _ in popped if one.job_id is not None and tasks[one.task_id]["has_input"]]
+    files = _files(connection, ids) if ids else {}
+    counted = [one.job_id for one, _ in popped if one.job_id is not None and _skips_counted(one, tasks[one.task_id])]
+    counted_rows = {row["id"]: row for row in handover.jobs_in_hand(connection, counted)} if counted else {}
+    frames: dict[tuple[int, str], _Frame] = {}
+    made = []
+    for one, place in popped:
+        task = tasks[one.task_id]
+        key = (one.task_id, place.facts.name)
+        if (frame := frames.get(key)) is None:
+            frame = frames[key] = board.kept((*key, task["version"], place.mark), partial(_frame, ctx, task, place.row))
+        row = counted_rows.get(one.job_id) or _row(one, task)
+        made.append(_one(row, files.get(row["id"], ()), place.row, frame))
+    return made
+
+
+def _skips_counted(job: Popped, task: JobRow) -> bool:
+    """Whether the events to skip in the first input have to be counted over the files before it."""
+    return task["events_per_job"] is not None and bool(job.input_first)
+
+
+def _row(job: Popped, task: JobRow) -> JobRow:
+    skips = task["events_per_job"] is not None and job.input_first == 0
+    return {
+        **task,
+        "id": job.job_id,
+        "task_id": job.task_id,
+        "ordinal": job.ordinal,
+        "attempt": job.attempt,
+        "lease": job.lease,
+        "first_event": job.first_event,
+        "n_events": job.n_events,
+        "own_parameters": job.parameters,
+        "priority": job.priority,
+        "cloud": job.cloud,
+        "skip_events": job.first_event if skips else None,
+    }
+
+
+def _files(connection: Connection, jobs: Sequence[int]) -> dict[int, list[RowMapping]]:
+    files: dict[int, list[RowMapping]] = {}
+    for row in inputs.files_of_jobs(connection, jobs):
+        files.setdefault(row["job_id"], []).append(row)
+    return files
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """What all jobs of a task have in common at one queue, worked out once."""
+
+    outputs: tuple[HandedOutput, ...]
+    max_wall_s: int
+    heartbeat_s: int
+    source_url: str
+
+
+def _frame(ctx: Context, task: JobRow, place: RowMapping) -> _Frame:
+    outputs = tuple(
+        HandedOutput(
+            kind=one["kind"],
+            scope=scope_of(one["dataset"]),
+            lfn=one["lfn"],
+            dataset=one["dataset"],
+            rse=place["rse"],
+            optional=bool(one.get("optional")),
+        )
+        for one in task["outputs"]
+    )
+    heartbeat_s = place["heartbeat_s"] or ctx.settings.pilot.heartbeat_s
+    return _Frame(outputs, _wall_limit(task, place), heartbeat_s, ctx.settings.api_url)
+
+
+def _one(row: JobRow, files: Sequence[RowMapping], place: RowMapping, frame: _Frame) -> HandedJob:
+    numbers = job_numbers(row, files, frame.source_url)
+    outputs = tuple(
+        [
+            HandedOutput(one.kind, one.scope, lfn_of(one.lfn, numbers), one.dataset, one.rse, one.optional)
+            for one in frame.outputs
+        ]
+    )
+    numbers = job_numbers(row, files, frame.source_url, tuple([one.lfn for one in outputs if one.kind != "log"]))
+    template = row["own_parameters"] if row["own_parameters"] is not None else row["parameters"]
+    return HandedJob(
+        job_id=row["id"],
+        task_id=row["task_id"],
+        task_name=row["name"],
+        ordinal=row["ordinal"],
+        attempt=row["attempt"],
+        lease=row["lease"],
+        site=place["site"],
+        queue=place["name"],
+        cloud=row["cloud"],
+        label=row["label"],
+        vo=row["vo"],
+        owner=row["owner"],
+        working_group=row["working_group"],
+        processing_type=row["processing_type"],
+        priority=row["priority"],
+        transformation=row["transformation"],
+        parameters=fill(template, numbers),
+        release=row["release"],
+        architecture=row["architecture"],
+        cores=row["cores"],
+        memory_mb=row["memory_mb"],
+        disk_mb=row["disk_mb"],
+        max_wall_s=frame.max_wall_s,
+        max_cpu_s=0,
+        first_event=numbers.first_event,
+        n_events=numbers.n_events,
+        inputs=tuple(_input(one, place) for one in files),
+        outputs=outputs,
+        heartbeat_s=frame.heartbeat_s,
+    )
+
+
+def _input(row: RowMapping, place: RowMapping) -> HandedInput:
+    return HandedInput(
+        stream=row["stream_name"],
+        scope=row["scope"],
+        lfn=row["lfn"],
+        guid=row["guid"],
+        bytes=row["bytes"],
+        adler32=row["adler32"],
+        dataset=row["dataset"],
+        rse=place["rse"],
+    )
+
+
+def job_numbers(
+    row: JobRow, files: Iterable[RowMapping], source_url: str = "", outputs: tuple[str, ...] = ()
+) -> JobNumbers:
+    """Collect the numbers that fill a job's templates; events come from the range, else from the input files."""
+    streams: dict[str, list[str]] = {}
+    events = 0
+    first_stream = None
+    for one in files:
+        first_stream = first_stream if first_stream is not None else one["stream"]
+        streams.setdefault(one["stream_name"], []).append(one["lfn"])
+        if one["stream"] == first_stream:
+            events += one["events"] or 0
+    return JobNumbers(
+        task_id=row["task_id"],
+        job_id=row["id"],
+        ordinal=row["ordinal"],
+        attempt=row["attempt"],
+        first_event=row["first_event"] or 0,
+        n_events=row["n_events"] if row["n_events"] is not None else events,
+        skip_events=row["skip_events"] or 0,
+        seed=row["seed"],
+        inputs={name: tuple(lfns) for name, lfns in streams.items()},
+        outputs=outputs,
+        source_url=source_url,
+    )
+
+
+def _wall_limit(row: JobRow, place: RowMapping) -> int:
+    """Give the wall time (s) after which a pilot ends the payload: three times the estimate, at most the queue's."""
+    needs = facts.needs_of_task(row)
+    estimate = needs.wall_at(place["corepower"])
+    limit = int(place["max_time_s"] or 0)
+    if estimate <= 0:
+        return limit
+    return min(int(3 * estimate) + 600, limit) if limit else int(3 * estimate) + 600

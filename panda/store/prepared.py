@@ -1,0 +1,58 @@
+"""Prepared statements for the hot calls: written once as text, planned once per connection, run with arrays.
+
+psycopg2 binds on the client's side, so that the server would plan every execution anew: for a statement of eight parts
+that costs more than running it for one pilot. `EXECUTE` skips it. Values of a batch travel as array literals.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection
+
+_NAME = re.compile(r"(?<!:):([a-z_]+)")
+_PREPARED = "panda_prepared"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A statement with parameters `:name`, each of whose types the statement itself says (by a cast)."""
+
+    name: str
+    text: str
+    parameters: tuple[str, ...] = field(init=False)
+    prepare: str = field(init=False)
+    execute: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        names = tuple(dict.fromkeys(_NAME.findall(self.text)))
+        numbered = _NAME.sub(lambda match: f"${names.index(match.group(1)) + 1}", self.text)
+        object.__setattr__(self, "parameters", names)
+        object.__setattr__(self, "prepare", f"PREPARE {self.name} AS {numbered}")
+        places = ", ".join(["%s"] * len(names))
+        object.__setattr__(self, "execute", f"EXECUTE {self.name} ({places})" if names else f"EXECUTE {self.name}")
+
+    def run(self, connection: Connection, **values: object) -> Sequence[Any]:
+        """All rows that the statement gives with these values."""
+        known = connection.info.setdefault(_PREPARED, set())
+        if self.name not in known:
+            connection.exec_driver_sql(self.prepare)
+            known.add(self.name)
+        given = tuple(values[name] for name in self.parameters)
+        result = connection.exec_driver_sql(self.execute, given)
+        return result.fetchall() if result.returns_rows else ()
+
+
+def numbers(values: Iterable[int | float | None]) -> str:
+    """Numbers as the text of an array; None is null."""
+    return "{" + ",".join("NULL" if one is None else str(one) for one in values) + "}"
+
+
+def texts(values: Iterable[str | None]) -> str:
+    """Texts as the text of an array; None is null."""
+    return "{" + ",".join("NULL" if one is None else _quoted(one) for one in values) + "}"
+
+
+def _quoted(value: str) -> str:
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,0 +1,54 @@
+"""The envelopes of pilots' calls, for the documented routes and for the hot way in front of them alike."""
+
+from collections.abc import Sequence
+
+import orjson
+from pydantic import ValidationError
+
+from panda.domain.dispatch import HandedJob, UpdateAnswer
+from panda.errors import BadRequest
+from panda.settings import Settings
+from panda_api.envelope import failure, success
+from panda_api.errors import described, field_name, sentence
+from panda_api.render import NO_JOBS, STATUS_INVALID, STATUS_OK, job_json, no_jobs, wire_update
+from panda_api.wire.pilot import UpdateJob, UpdateJobsBulk
+
+
+def jobs_envelope(settings: Settings, jobs: Sequence[HandedJob]) -> dict[str, object]:
+    """The answer to a request for jobs."""
+    if not jobs:
+        return failure(NO_JOBS, no_jobs(settings.pilot.retry_after_s))
+    source = settings.api_url
+    return success({"StatusCode": STATUS_OK, "jobs": [orjson.Fragment(job_json(one, source)) for one in jobs]})
+
+
+def update_envelope(job_id: int, answer: UpdateAnswer) -> dict[str, object]:
+    """The answer to one update."""
+    if not answer.known:
+        return failure(f"there is no job {job_id}", wire_update(answer))
+    return success(wire_update(answer), answer.note)
+
+
+Part = UpdateJob | dict[str, object]
+"""One update of many: as it was understood, or the envelope that says why it was not."""
+
+
+def parts_of(told: UpdateJobsBulk) -> list[Part]:
+    """Each update of a bulk judged alone, in order."""
+    return [_part(one) for one in told.job_list]
+
+
+def _part(raw: dict[str, object]) -> Part:
+    try:
+        return UpdateJob.model_validate(raw)
+    except ValidationError as error:
+        found = error.errors()
+        names = [field_name(("", *one["loc"])) for one in found]
+        text = "; ".join(sentence(name, dict(one)) for name, one in zip(names, found, strict=True))
+        return failure(text, {"StatusCode": STATUS_INVALID, **described(BadRequest(text), names)})
+
+
+def bulk_envelope(parts: Sequence[Part], answers: Sequence[UpdateAnswer]) -> dict[str, object]:
+    """The answer to a bulk: one envelope for each update, in order; `answers` are those to the understood ones."""
+    left = iter(answers)
+    return success([update_envelope(one.job_id, next(left)) if isinstance(one, UpdateJob) else one for one in parts])
