@@ -11,6 +11,7 @@ from typing_extensions import override
 from panda.services.context import Context
 from panda_api import errors, signs
 from panda_api.body import BodyGuard
+from panda_api.description import Api
 from panda_api.errors import DefectGuard
 from panda_api.hot import HotCalls, HotLanes
 from panda_api.routes import (
@@ -41,7 +42,7 @@ THREADS = 20
 """Threads of the `def` routes: one for each connection that the engine's pool may have."""
 
 
-class Application(FastAPI):
+class Application(Api):
     """The routes, and in front of them what a request passes before the framework sees it."""
 
     front: ASGIApp | None = None

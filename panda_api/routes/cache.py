@@ -8,14 +8,14 @@ from panda.errors import NotFound
 from panda.services import grid
 from panda_api.body import WireRoute
 from panda_api.context import Ctx
-from panda_api.envelope import WireResponse
+from panda_api.envelope import Envelope, WireResponse
 from panda_api.errors import answer_to
 from panda_api.security import Identity, Policy, permit
 
 router = APIRouter(prefix="/cache", tags=["cache"], route_class=WireRoute)
 
 
-@router.get("/schedconfig/{queue}.all.json")
+@router.get("/schedconfig/{queue}.all.json", responses={404: {"model": Envelope, "description": "No such queue."}})
 def schedconfig(
     queue: Annotated[str, Path(max_length=255)], ctx: Ctx, _caller: Annotated[Identity, permit(Policy.READ_TOPOLOGY)]
 ) -> WireResponse:

@@ -159,6 +159,13 @@ CASES: dict[str, Case] = {
         ),
         done=lambda world, data: world.counts(data["jediTaskID"]) == {"activated": 2},
     ),
+    "job/reassign": Case(
+        body=lambda world: {"job_ids": read.job_ids(world.ctx, world.task_id)},
+        recorded=lambda world, data: (
+            sorted(data) == [False, True, True] and world.counts() == {"defined": 2, "sent": 1} and world.is_due()
+        ),
+        done=lambda world, _data: world.counts() == {"activated": 2, "sent": 1},
+    ),
     "job/kill": Case(
         body=lambda world: {"job_ids": [world.job["PandaID"]]},
         recorded=lambda world, data: data == [True] and world.counts() == RUNS,
