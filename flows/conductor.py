@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from flows.quick import quick_flows
 from panda.launch import loading
-from panda.services import activate, control, recover, space, upkeep
+from panda.services import activate, control, dark, recover, space, upkeep
 from panda.services.context import Context
 from tasks.world import world
 
@@ -51,6 +51,7 @@ def _feed(ctx: Context) -> bool:
 def _sweep(ctx: Context) -> bool:
     activate.sweep(ctx)
     space.measure(ctx)
+    dark.delete_dark(ctx)
     return False
 
 

@@ -143,6 +143,9 @@ class WatcherSettings(Group):
         default=604_800, ge=1, description="A user's job that is not final by then is given up."
     )
     lifetime_s: int = Field(default=1_814_400, ge=1, description="Any job not final by then is given up.")
+    dark_s: int = Field(
+        default=86_400, ge=1, description="After the end of an attempt that lost, what it left at its site is deleted."
+    )
     outage_gap_s: int = Field(
         default=120,
         ge=1,
