@@ -14,6 +14,7 @@ from panda_api.body import BodyGuard
 from panda_api.description import Api
 from panda_api.errors import DefectGuard
 from panda_api.hot import HotCalls, HotLanes
+from panda_api.monitor.pages import every
 from panda_api.routes import (
     absent,
     cache,
@@ -70,7 +71,7 @@ def build(context: Context) -> Application:
         openapi_url=None,
     )
     app.state.context = context
-    for router in ROUTERS:
+    for router in (*ROUTERS, every.router):
         app.include_router(router)
     errors.install(app)
     app.state.lanes = HotLanes(context)

@@ -68,6 +68,7 @@ class Policy(StrEnum):
     SET_SITES = "switch sites"
     READ_TOPOLOGY = "read the topology"
     NOTIFY = "notify of transfers"
+    LOOK = "look at the monitor"
 
 
 _EVERYBODY = frozenset(Role)
@@ -92,6 +93,7 @@ PERMISSIONS: Mapping[Policy, frozenset[Role]] = {
     Policy.SET_SITES: frozenset({Role.SITE_ADMIN, Role.OPERATOR}),
     Policy.READ_TOPOLOGY: _EVERYBODY,
     Policy.NOTIFY: frozenset({Role.SERVICE}),
+    Policy.LOOK: frozenset({Role.SITE_ADMIN, Role.OPERATOR}),  # pages show everybody's work
 }
 
 
@@ -104,10 +106,11 @@ def may(identity: Identity, policy: Policy) -> bool:
     return not identity.roles.isdisjoint(PERMISSIONS.get(policy, frozenset()))
 
 
-def identify(request: Request) -> Identity:
+def identify(request: Request, *, page: bool = False) -> Identity:
     """Tell who calls; raises Forbidden for a caller that nothing identifies.
 
-    Web pages in a browser of this machine call from loopback too: what a browser sends for another site is refused.
+    Web pages in a browser of this machine call from loopback too: what a browser sends for another site is refused. A
+    `page` changes nothing and cannot be framed, so a link from elsewhere (the Prefect UI) may lead to it.
     """
     host = request.client.host if request.client else ""
     if not _is_loopback(host):
@@ -115,7 +118,7 @@ def identify(request: Request) -> Identity:
             f"no identity is configured, so only this machine may call, not {host or 'an unknown address'}",
             hint="call 127.0.0.1 on the server's own machine",
         )
-    if not _is_own_name(request) or _is_foreign_page(request):
+    if not _is_own_name(request) or (_is_foreign_page(request) and not (page and _follows_a_link(request))):
         raise Forbidden("the call was sent by a web page of another site", hint="call the API directly")
     authorization = request.headers.get("authorization")
     if authorization is None:
@@ -156,6 +159,15 @@ def _is_foreign_page(request: Request) -> bool:
     return "://" in origin and urlsplit(origin).netloc != request.headers.get("host")
 
 
+def _follows_a_link(request: Request) -> bool:
+    """A browser opens the address as a page of its own: who sent it here cannot read the answer."""
+    sent = request.headers
+    return request.method == "GET" and (sent.get("sec-fetch-mode"), sent.get("sec-fetch-dest")) == (
+        "navigate",
+        "document",
+    )
+
+
 class Permit:
     """The dependency that lets a request pass or raises Forbidden; its value is the caller's Identity."""
 
@@ -177,6 +189,19 @@ class Permit:
 def permit(policy: Policy) -> Depended:
     """Give what states a route's policy when it stands in the annotation of a parameter, next to `Identity`."""
     return Depends(Permit(policy))
+
+
+class PagePermit(Permit):
+    """Lets a browser come from a link on another site's page."""
+
+    @override
+    async def __call__(self, request: Request) -> Identity:
+        return self.decide(identify(request, page=True))
+
+
+def permit_page(policy: Policy) -> Depended:
+    """Give what states the policy of a page, which only shows."""
+    return Depends(PagePermit(policy))
 
 
 class SignedPermit(Permit):

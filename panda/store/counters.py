@@ -11,17 +11,19 @@ from sqlalchemy import Connection, RowMapping, text
 
 NAME = "counts"
 
+# Where nothing was ever folded, every event counts.
+_MARK = "COALESCE((SELECT below_xid FROM fold_watermark WHERE name = 'counts'), '0'::xid8)"
 EXACT = """
     SELECT task_id, site_id, status, sum(n)::bigint AS n, sum(cores)::bigint AS cores FROM (
         SELECT task_id, site_id, status, n, cores FROM job_count WHERE {where}
       UNION ALL
         SELECT task_id, COALESCE(to_site, 0), to_state, n, n * cores FROM job_event
-        WHERE to_state IS NOT NULL AND {where} AND xid >= (SELECT below_xid FROM fold_watermark WHERE name = 'counts')
+        WHERE to_state IS NOT NULL AND {where} AND xid >= {mark}
       UNION ALL
         SELECT task_id, COALESCE(from_site, 0), from_state, -n, -n * cores FROM job_event
-        WHERE from_state IS NOT NULL AND {where} AND xid >= (SELECT below_xid FROM fold_watermark WHERE name = 'counts')
+        WHERE from_state IS NOT NULL AND {where} AND xid >= {mark}
     ) u GROUP BY task_id, site_id, status HAVING sum(n) <> 0
-"""
+""".replace("{mark}", _MARK)
 
 _FOLD = text("""
     WITH mark AS (

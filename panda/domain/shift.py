@@ -1,0 +1,50 @@
+"""The shifters' rules: which numbers of a site are a warning and which an alert (domain.md 5a, 5c)."""
+
+from enum import StrEnum
+
+LEAST_ENDED = 5
+"""A rate of fewer jobs says nothing."""
+FAILING = (10.0, 30.0)
+"""Per cent of the jobs that ended: warning, alert."""
+IDLE_WORKERS = (10.0, 20.0)
+"""Per cent of running pilots that hold no job (BigPanDA's orange and red)."""
+PILE_UP = (5, 20)
+"""Jobs that wait in a state on the way, for each one that runs."""
+LEAST_PILED_UP = (50, 200)
+
+
+class Tone(StrEnum):
+    """How bad it is."""
+
+    GOOD = "good"
+    WARN = "warn"
+    ALERT = "alert"
+
+
+def failure_rate(finished: int, failed: int) -> float | None:
+    """Per cent of failed among failed and finished jobs; None when none ended (domain.md 5c)."""
+    ended = finished + failed
+    return 100.0 * failed / ended if ended else None
+
+
+def failing(finished: int, failed: int) -> Tone | None:
+    """How bad the failure rate is; None for too few jobs."""
+    rate = failure_rate(finished, failed)
+    if rate is None or finished + failed < LEAST_ENDED:
+        return None
+    return Tone.ALERT if rate >= FAILING[1] else Tone.WARN if rate >= FAILING[0] else Tone.GOOD
+
+
+def idling(pilots: int, jobs: int, waiting: int) -> Tone | None:
+    """How bad it is that running pilots hold no job while jobs wait for pilots; None where none run or none wait."""
+    if not pilots or not waiting:
+        return None
+    idle = 100.0 * (pilots - jobs) / pilots
+    return Tone.ALERT if idle > IDLE_WORKERS[1] else Tone.WARN if idle > IDLE_WORKERS[0] else Tone.GOOD
+
+
+def piling_up(waiting: int, running: int) -> Tone | None:
+    """How bad it is that so many jobs stand in one state on the way (waiting, assigned, transferring)."""
+    if waiting > max(LEAST_PILED_UP[1], PILE_UP[1] * running):
+        return Tone.ALERT
+    return Tone.WARN if waiting > max(LEAST_PILED_UP[0], PILE_UP[0] * running) else None

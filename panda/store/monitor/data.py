@@ -1,0 +1,191 @@
+"""Which datasets are there, what is in them, who made and who reads them, and which blocks are under way?"""
+
+from collections.abc import Mapping
+
+from sqlalchemy import Connection
+
+from panda.domain.pattern import Pattern
+from panda.store.monitor.snapshot import Clauses, Row, Span, rows
+
+ATTRIBUTES: Mapping[str, str] = {
+    "name": "d.name",
+    "scope": "d.scope",
+    "type": "d.kind",
+    "status": "d.state",
+    "task": "COALESCE(d.task_id::text, '')",
+    "vo": "COALESCE(t.vo, '')",
+    "user": "COALESCE(t.owner, '')",
+    "cloud": "COALESCE(t.cloud, '')",
+}
+SORTS: Mapping[str, str] = {
+    "id": "d.id",
+    "name": "d.name",
+    "files": "d.n_files",
+    "size": "d.bytes",
+    "made": "d.created_at",
+}
+BLOCK_ATTRIBUTES: Mapping[str, str] = {
+    "status": "k.state",
+    "type": "k.kind",
+    "site": "COALESCE(s.name, '')",
+    "rse": "k.rse",
+    "task": "k.task_id::text",
+    "name": "k.name",
+}
+_FROM = "dataset d LEFT JOIN production_task t ON t.id = d.task_id"
+_COLUMNS = """
+    d.id, d.scope, d.name, d.kind, d.state, d.task_id, d.created_at, d.closed_at, d.continues,
+    GREATEST(d.n_files, grown.n) AS n_files, GREATEST(d.bytes, grown.bytes) AS bytes,
+    (SELECT count(DISTINCT i.task_id) FROM task_input i WHERE i.dataset = d.name) AS readers
+"""
+# An open dataset is counted as it grows; a closed one knows its numbers.
+_GROWN = """
+    LEFT JOIN LATERAL (
+        SELECT count(*) AS n, COALESCE(sum(o.bytes), 0)::bigint AS bytes FROM job_output o
+        WHERE o.dataset_id = d.id AND o.state IN ('ready', 'attached')
+    ) grown ON d.state = 'open'
+"""
+
+
+def datasets(
+    connection: Connection, filters: Mapping[str, Pattern], *, sort: str, limit: int, offset: int
+) -> tuple[int, list[Row], list[Row]]:
+    """Which datasets does the filter let through: how many, a page of them, and how many by attribute?"""
+    clauses = Clauses()
+    clauses.those_of(ATTRIBUTES, filters)
+    total = rows(connection, f"SELECT count(*) AS n FROM {_FROM} WHERE {clauses.both}", clauses.values)[0]["n"]
+    direction = "DESC" if sort.startswith("-") else "ASC"
+    page = rows(
+        connection,
+        f"""WITH page AS (SELECT d.*, row_number() OVER () AS place FROM (
+                SELECT d.* FROM {_FROM} WHERE {clauses.both}
+                ORDER BY {SORTS[sort.removeprefix("-")]} {direction}, d.id DESC LIMIT :limit OFFSET :offset) d)
+            SELECT {_COLUMNS} FROM page d {_GROWN} ORDER BY d.place""",
+        clauses.values | {"limit": limit, "offset": offset},
+    )
+    parts = " UNION ALL ".join(
+        f"""SELECT '{name}' AS attribute, {ATTRIBUTES[name]} AS value, count(*) AS n
+            FROM {_FROM} WHERE {clauses.both} GROUP BY 2"""
+        for name in ("type", "status", "scope", "user")
+    )
+    summary = rows(
+        connection,
+        f"""SELECT *, count(*) OVER (PARTITION BY attribute) AS "values"
+            FROM ({parts}) u ORDER BY attribute, n DESC, value""",
+        clauses.values,
+    )
+    return total, page, summary
+
+
+def dataset(connection: Connection, name: str) -> Row | None:
+    """What is known of the dataset of this name?"""
+    found = rows(connection, f"SELECT {_COLUMNS} FROM dataset d {_GROWN} WHERE d.name = :name", {"name": name})
+    return found[0] if found else None
+
+
+def files(connection: Connection, dataset_id: int, limit: int, offset: int) -> tuple[int, list[Row]]:
+    """Which files has a dataset: those of its snapshot, and what jobs have written into it; by which jobs?"""
+    query = """
+        SELECT f.ordinal, f.scope, f.lfn, f.guid, f.bytes, f.adler32, f.events, o.job_id, 'in the dataset' AS state
+        FROM dataset_file f LEFT JOIN job_output o ON o.dataset_id = f.dataset_id AND o.lfn = f.lfn
+        WHERE f.dataset_id = :id
+      UNION ALL
+        SELECT NULL, o.scope, o.lfn, o.guid, o.bytes, o.adler32, o.events, o.job_id, o.state FROM job_output o
+        WHERE o.dataset_id = :id AND NOT EXISTS (
+            SELECT 1 FROM dataset_file f WHERE f.dataset_id = o.dataset_id AND f.lfn = o.lfn)
+    """
+    total = rows(connection, f"SELECT count(*) AS n FROM ({query}) u", {"id": dataset_id})[0]["n"]
+    page = rows(
+        connection,
+        f"{query} ORDER BY 1 NULLS LAST, 3 LIMIT :limit OFFSET :offset",
+        {"id": dataset_id, "limit": limit, "offset": offset},
+    )
+    return total, page
+
+
+def lineage(connection: Connection, task_ids: list[int]) -> list[Row]:
+    """Which datasets do these tasks read and write? One row per task, dataset and direction."""
+    return rows(
+        connection,
+        """
+        SELECT t.id AS task_id, t.name AS task_name, t.stage::text AS stage, 'in' AS way, i.dataset, d.kind, d.state,
+               d.n_files, d.task_id AS made_by
+        FROM task_input i JOIN production_task t ON t.id = i.task_id LEFT JOIN dataset d ON d.name = i.dataset
+        WHERE i.task_id = ANY(:tasks)
+      UNION
+        SELECT t.id, t.name, t.stage::text, 'out', d.name, d.kind, d.state, d.n_files, d.task_id
+        FROM dataset d JOIN production_task t ON t.id = d.task_id
+        WHERE d.task_id = ANY(:tasks) AND d.kind = 'output' ORDER BY 1, 4, 5
+        """,
+        {"tasks": task_ids},
+    )
+
+
+def readers(connection: Connection, name: str) -> list[int]:
+    """Which tasks read a dataset?"""
+    found = rows(connection, "SELECT DISTINCT task_id FROM task_input WHERE dataset = :name ORDER BY 1", {"name": name})
+    return [row["task_id"] for row in found]
+
+
+def blocks(
+    connection: Connection, span: Span, filters: Mapping[str, Pattern], limit: int, offset: int
+) -> tuple[int, list[Row], list[Row]]:
+    """Which blocks are under way or changed in the span: how many, a page of them, and how many by attribute?
+
+    Files of a `_sub` block are what was collected into it.
+    """
+    clauses = Clauses()
+    clauses.those_of(BLOCK_ATTRIBUTES, filters)
+    source = f"""
+        FROM block k LEFT JOIN site s ON s.id = k.site_id
+        WHERE (k.state IN ('planned', 'requested', 'stuck') OR (k.since >= :since AND k.since < :until))
+          AND {clauses.both}"""
+    values = clauses.values | {"since": span.since, "until": span.until}
+    total = rows(connection, f"SELECT count(*) AS n {source}", values)[0]["n"]
+    page = rows(
+        connection,
+        f"""SELECT k.id, k.name, k.kind, k.state, k.task_id, s.name AS site, k.rse, k.n_files, k.bytes, k.created_at,
+                   k.since, k.transfer_id, k.error {source}
+            ORDER BY (k.state = 'stuck') DESC, k.id DESC LIMIT :limit OFFSET :offset""",
+        values | {"limit": limit, "offset": offset},
+    )
+    parts = " UNION ALL ".join(
+        f"SELECT '{name}' AS attribute, {column} AS value, count(*) AS n {source} GROUP BY 2"
+        for name, column in BLOCK_ATTRIBUTES.items()
+        if name in {"status", "type", "site", "rse"}
+    )
+    summary = rows(
+        connection,
+        f"""SELECT *, count(*) OVER (PARTITION BY attribute) AS "values"
+            FROM ({parts}) u ORDER BY attribute, n DESC, value""",
+        values,
+    )
+    return total, page, summary
+
+
+def links(connection: Connection, span: Span, filters: Mapping[str, Pattern]) -> list[Row]:
+    """How many blocks and files go (or went, in the span) from where to where, by state?
+
+    Outputs come from the block's site; inputs from wherever the data management finds them. Files of a `_sub` block
+    are the outputs collected into it.
+    """
+    clauses = Clauses()
+    clauses.those_of(BLOCK_ATTRIBUTES, filters)
+    return rows(
+        connection,
+        f"""
+        SELECT CASE WHEN k.kind = 'sub' THEN COALESCE(s.name, '') ELSE 'where it is' END AS source,
+               COALESCE(s.name, '') AS site, k.rse, k.state, count(*) AS blocks,
+               COALESCE(sum(GREATEST(k.n_files, o.n)), 0)::bigint AS files,
+               COALESCE(sum(GREATEST(k.bytes, o.bytes)), 0)::bigint AS bytes
+        FROM block k LEFT JOIN site s ON s.id = k.site_id
+        LEFT JOIN LATERAL (
+            SELECT count(*) AS n, COALESCE(sum(o.bytes), 0)::bigint AS bytes
+            FROM job j JOIN job_output o ON o.job_id = j.id WHERE j.bunch_id = k.bunch_id
+        ) o ON k.kind = 'sub'
+        WHERE (k.state IN ('planned', 'requested', 'stuck') OR (k.since >= :since AND k.since < :until))
+          AND {clauses.both}
+        GROUP BY 1, 2, 3, 4 ORDER BY 1, 3, 4
+        """,
+        clauses.values | {"since": span.since, "until": span.until},
+    )

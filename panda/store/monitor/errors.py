@@ -1,0 +1,119 @@
+"""What went wrong with jobs that ended in a span, by what it was and where; several errors of a job each count."""
+
+from collections.abc import Mapping
+
+from sqlalchemy import Connection
+
+from panda.domain.pattern import Pattern
+from panda.store.monitor.snapshot import Clauses, Row, Span, rows
+
+ATTRIBUTES: Mapping[str, str] = {
+    "cloud": "COALESCE(s.cloud, t.cloud, '')",
+    "site": "COALESCE(s.name, '')",
+    "task": "t.id::text",
+    "user": "t.owner",
+    "vo": "t.vo",
+    "label": "t.label",
+    "type": "t.task_type",
+    "transformation": "t.transformation",
+    "node": "COALESCE(r.node, '')",
+}
+SAMPLES = 3
+OUTLIER_LEAST = 5
+# Variable text is stripped before grouping (domain.md 4): times, numbers, hexadecimal ids, paths, line ends.
+_PRINT = r"""regexp_replace(regexp_replace(regexp_replace(x.text, '\s+', ' ', 'g'),
+    '(/[^ ]+)|([0-9a-f]{8,})|( at [0-9:. TZ-]+$)', '…', 'g'), '[0-9]+([.:][0-9]+)*', '#', 'g')"""
+_ENDED = """
+    ended AS MATERIALIZED (
+        SELECT e.job_id AS id, e.to_state AS status, t.id AS task_id, t.name AS task_name, t.owner, t.cores,
+               COALESCE(s.name, '') AS site, COALESCE(r.node, '') AS node, COALESCE(r.wall_s, 0) AS wall_s, e.why,
+               CASE WHEN r.errors IS NULL OR r.errors = '[]' THEN NULL ELSE r.errors END AS errors
+        FROM job_event e JOIN production_task t ON t.id = e.task_id
+        LEFT JOIN site s ON s.id = e.to_site LEFT JOIN job_report r ON r.job_id = e.job_id
+        WHERE e.at >= :since AND e.at < :until AND e.to_state IN ('finished', 'failed') AND {where}
+    )"""
+_FOUND = f"""
+    , found AS MATERIALIZED (
+        SELECT n.*, x.component, x.code, {_PRINT} AS print, x.text
+        FROM ended n CROSS JOIN LATERAL (
+            SELECT o ->> 'component' AS component, (o ->> 'code')::int AS code, COALESCE(o ->> 'text', '') AS text
+            FROM jsonb_array_elements(COALESCE(n.errors, jsonb_build_array(jsonb_build_object(
+                'component', 'none', 'code', 0, 'text', COALESCE(n.why, ''))))) o
+        ) x WHERE n.status = 'failed'
+    )"""
+BY: Mapping[str, str] = {"site": "site", "task": "task_id::text", "user": "owner", "node": "node"}
+
+
+def _cte(span: Span, filters: Mapping[str, Pattern]) -> tuple[str, dict[str, object]]:
+    clauses = Clauses()
+    clauses.those_of(ATTRIBUTES, filters)
+    return "WITH " + _ENDED.format(where=clauses.both), clauses.values | {"since": span.since, "until": span.until}
+
+
+def by_code(connection: Connection, span: Span, filters: Mapping[str, Pattern]) -> list[Row]:
+    """Which errors were there, how many jobs had each, and how much wall time (core seconds) was lost?"""
+    cte, values = _cte(span, filters)
+    return rows(
+        connection,
+        cte
+        + _FOUND
+        + f"""
+        SELECT component, code, print, count(DISTINCT id) AS jobs, sum(wall_s * cores) AS lost_s,
+               count(DISTINCT site) AS sites, count(DISTINCT task_id) AS tasks, count(DISTINCT node) AS nodes,
+               min(text) AS sample, (array_agg(id ORDER BY id DESC))[1:{SAMPLES}] AS samples
+        FROM found GROUP BY component, code, print ORDER BY jobs DESC, lost_s DESC, component, code""",
+        values,
+    )
+
+
+def by_place(connection: Connection, span: Span, filters: Mapping[str, Pattern]) -> list[Row]:
+    """Which site, task, user and node had most failures, of how many ended jobs, and with which error mostly?"""
+    cte, values = _cte(span, filters)
+    parts = " UNION ALL ".join(
+        f"""SELECT '{name}' AS attribute, {column} AS value, count(*) FILTER (WHERE status = 'failed') AS failed,
+                   count(*) FILTER (WHERE status = 'finished') AS finished,
+                   COALESCE(sum(wall_s * cores) FILTER (WHERE status = 'failed'), 0) AS lost_s,
+                   mode() WITHIN GROUP (ORDER BY errors -> 0 ->> 'component' || ':' || (errors -> 0 ->> 'code'))
+                   AS mostly
+            FROM ended GROUP BY 2 HAVING count(*) FILTER (WHERE status = 'failed') > 0"""
+        for name, column in BY.items()
+    )
+    return rows(connection, f"{cte} SELECT * FROM ({parts}) u ORDER BY attribute, failed DESC, value", values)
+
+
+def matrix(connection: Connection, span: Span, filters: Mapping[str, Pattern]) -> list[Row]:
+    """How many jobs of each task failed and finished at each site?"""
+    cte, values = _cte(span, filters)
+    return rows(
+        connection,
+        f"""{cte} SELECT task_id, task_name, site, count(*) FILTER (WHERE status = 'failed') AS failed,
+                 count(*) FILTER (WHERE status = 'finished') AS finished
+          FROM ended GROUP BY 1, 2, 3 ORDER BY 1 DESC, 3""",
+        values,
+    )
+
+
+def outliers(connection: Connection, span: Span, filters: Mapping[str, Pattern]) -> list[Row]:
+    """Which nodes fail far oftener than their site: above 10 %, more than 5 jobs, and 5 times the site or 20 %?
+
+    The rule is BigPanDA's (domain.md 4): `grade` is very high for 10 times the site's rate or 50 %.
+    """
+    cte, values = _cte(span, filters)
+    return rows(
+        connection,
+        f"""{cte}, counted AS (
+            SELECT site, node, count(*) FILTER (WHERE status = 'failed') AS failed, count(*) AS ended,
+                   sum(count(*) FILTER (WHERE status = 'failed')) OVER (PARTITION BY site) AS site_failed,
+                   sum(count(*)) OVER (PARTITION BY site) AS site_ended
+            FROM ended WHERE node <> '' GROUP BY site, node
+        ), rated AS (
+            SELECT *, 100.0 * failed / ended AS rate, CASE WHEN site_ended > ended
+                   THEN 100.0 * (site_failed - failed) / (site_ended - ended) END AS others
+            FROM counted
+        )
+        SELECT site, node, failed, ended, rate::float8 AS rate, others::float8 AS others,
+               CASE WHEN rate > 50 OR rate > 10 * others THEN 'very high' ELSE 'high' END AS grade
+        FROM rated WHERE failed > {OUTLIER_LEAST} AND rate > 10 AND (rate > 20 OR rate > 5 * others)
+        ORDER BY failed DESC, site, node""",
+        values,
+    )

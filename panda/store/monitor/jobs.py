@@ -1,0 +1,211 @@
+"""Which jobs does a filter let through, how many are there by attribute, and what does a page of them look like?
+
+Live jobs are found by what holds them (open bunches, pilots' hands, the collector's list), ended ones by the event of
+their end: no query walks over the jobs of the past. A filter that names tasks or jobs lifts the time limit.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection
+
+from panda.domain.pattern import Pattern
+from panda.domain.states import FINAL_JOB, IN_HAND, JobStatus
+from panda.store.monitor.snapshot import Clauses, Row, Span, rows
+
+# What can be filtered by, and what it is of the rows of `_CHOSEN`; never null.
+ATTRIBUTES: Mapping[str, str] = {
+    "status": "p.status::text",
+    "cloud": "COALESCE(s.cloud, t.cloud, '')",
+    "site": "COALESCE(s.name, '')",
+    "task": "p.task_id::text",
+    "taskname": "t.name",
+    "user": "t.owner",
+    "vo": "t.vo",
+    "group": "COALESCE(t.working_group, '')",
+    "label": "t.label",
+    "type": "t.task_type",
+    "processing": "t.processing_type",
+    "campaign": "COALESCE(t.campaign, '')",
+    "share": "t.share",
+    "transformation": "t.transformation",
+    "release": "t.release",
+    "attempt": "p.attempt::text",
+    "queue": "COALESCE(h.queue, '')",
+    "node": "COALESCE(h.node, r.node, '')",
+    "factory": "COALESCE(h.factory, '')",
+}
+SUMMARISED = (
+    "status", "cloud", "site", "task", "user", "vo", "label", "type", "processing", "share", "transformation",
+    "attempt", "node",
+)  # fmt: skip
+SORTS: Mapping[str, str] = {
+    "id": "p.id",
+    "task": "p.task_id",
+    "status": "p.status",
+    "site": "s.name",
+    "priority": "t.priority + COALESCE(p.priority_offset, 0)",
+    "attempt": "p.attempt",
+    "wall": "r.wall_s",
+}
+VALUES_SHOWN = 40
+
+_COLUMNS = "j.id, j.task_id, j.bunch_id, j.attempt, j.ordinal, j.priority_offset"
+_LIVE = {
+    "waits": f"""
+        SELECT {_COLUMNS}, b.state::text::job_status AS status, b.site_id
+        FROM bunch b JOIN job j ON j.bunch_id = b.id AND j.status IS NULL WHERE b.open""",
+    "held": f"""
+        SELECT {_COLUMNS}, j.status, j.site_id FROM in_hand i JOIN job j ON j.id = i.job_id
+        WHERE j.status IN ('sent', 'starting', 'running')""",
+    "collected": f"""
+        SELECT {_COLUMNS}, j.status, j.site_id FROM to_collect c JOIN job j ON j.id = c.job_id
+        WHERE j.status IN ('holding', 'transferring', 'merging')""",
+}
+_ENDED = f"""
+        SELECT {_COLUMNS}, e.to_state AS status, j.site_id FROM job_event e JOIN job j ON j.id = e.job_id
+        WHERE e.at >= :since AND e.at < :until AND e.to_state IN ('finished', 'failed', 'cancelled', 'closed')"""
+_NAMED = f"""
+        SELECT {_COLUMNS}, COALESCE(j.status, b.state::text::job_status) AS status,
+               CASE WHEN j.status IS NULL THEN b.site_id ELSE j.site_id END AS site_id
+        FROM job j JOIN bunch b ON b.id = j.bunch_id WHERE {{which}}"""
+_JOINED = """
+    picked p JOIN production_task t ON t.id = p.task_id LEFT JOIN site s ON s.id = p.site_id
+    LEFT JOIN in_hand h ON h.job_id = p.id LEFT JOIN job_report r ON r.job_id = p.id
+"""
+_ERROR = """EXISTS (SELECT 1 FROM jsonb_array_elements(r.errors) x
+                    WHERE {condition})"""
+_WORDS = "(x ->> 'component') || ':' || (x ->> 'code')"
+_LIVE_AT = {
+    **dict.fromkeys((JobStatus.DEFINED, JobStatus.WAITING, JobStatus.ASSIGNED, JobStatus.ACTIVATED), "waits"),
+    **dict.fromkeys(IN_HAND, "held"),
+    **dict.fromkeys((JobStatus.HOLDING, JobStatus.TRANSFERRING, JobStatus.MERGING), "collected"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class JobsWanted:
+    """Which jobs: those of the span that every filter lets through. `ids` and filters on `task` lift the span."""
+
+    span: Span
+    filters: Mapping[str, Pattern] = field(default_factory=dict)
+    ids: tuple[int, ...] | None = None
+
+    @property
+    def timeless(self) -> bool:
+        """Whether jobs that ended at any time are meant."""
+        return self.ids is not None or self._tasks is not None
+
+    @property
+    def _tasks(self) -> tuple[int, ...] | None:
+        return self.filters["task"].numbers if "task" in self.filters else None
+
+
+@dataclass(frozen=True, slots=True)
+class JobsFound:
+    """A page of jobs, how many there are in all, and how many per value of each attribute."""
+
+    total: int
+    jobs: list[Row]
+    summary: list[Row]
+
+
+def found(
+    connection: Connection, wanted: JobsWanted, *, sort: str, limit: int, offset: int, summarise: bool = True
+) -> JobsFound:
+    """Which jobs does the filter let through? `sort` is a name of SORTS, with `-` for the largest first."""
+    picked, values = _picked(wanted)
+    total = rows(connection, f"{picked} SELECT count(*) AS n FROM chosen", values)[0]["n"]
+    summary = rows(connection, picked + _summary(), values) if summarise else []
+    column = SORTS[sort.removeprefix("-")]
+    direction = "DESC" if sort.startswith("-") else "ASC"
+    ids = rows(
+        connection,
+        f"{picked} SELECT p.id FROM {_JOINED.replace('picked p', 'chosen p')} "
+        f"ORDER BY {column} {direction} NULLS LAST, p.id DESC LIMIT :limit OFFSET :offset",
+        values | {"limit": limit, "offset": offset},
+    )
+    return JobsFound(total, described(connection, [one["id"] for one in ids]), summary)
+
+
+def described(connection: Connection, ids: Sequence[int]) -> list[Row]:
+    """What are these jobs doing? In the order given."""
+    return rows(connection, _DESCRIBED, {"ids": list(ids)})
+
+
+def _picked(wanted: JobsWanted) -> tuple[str, dict[str, object]]:
+    """Write the CTEs `picked` (by state and time) and `chosen` (by the filters), with their values."""
+    inner, outer = Clauses(), Clauses()
+    if wanted.timeless:
+        if wanted.ids is not None:
+            inner.among("j.id", wanted.ids)
+        tasks = wanted.filters["task"].numbers if "task" in wanted.filters else None
+        if tasks is not None:
+            inner.among("j.task_id", tasks)
+        branches = [_NAMED.format(which=inner.both)]
+    else:
+        branches = _branches(wanted.filters.get("status", Pattern()))
+    outer.values.update({f"x_{name}": value for name, value in inner.values.items()})
+    outer.those_of(ATTRIBUTES, wanted.filters)
+    if "error" in wanted.filters:
+        errors = Clauses(values=outer.values)
+        errors.like(_WORDS, wanted.filters["error"])
+        outer.sql.append(_ERROR.format(condition=errors.both))
+    picked = " UNION ALL ".join(branches).replace(":clause_", ":x_clause_")
+    statement = f"""
+        WITH picked AS MATERIALIZED ({picked}), chosen AS MATERIALIZED (
+            SELECT p.* FROM {_JOINED} WHERE {outer.both}
+        )"""
+    times = {} if wanted.timeless else {"since": wanted.span.since, "until": wanted.span.until}
+    return statement, {**outer.values, **times}
+
+
+def _branches(status: Pattern) -> list[str]:
+    live = {_LIVE_AT[one] for one in JobStatus if one in _LIVE_AT and status.matches(one.value)}
+    branches = [_LIVE[name] for name in sorted(live)]
+    ended = any(status.matches(one.value) for one in FINAL_JOB)
+    # A filter that no state passes finds nothing; the statement still needs the values of the time.
+    return [*branches, _ENDED] if ended or not branches else [*branches, f"{_ENDED} AND false"]
+
+
+def _summary() -> str:
+    columns = ", ".join(f"{ATTRIBUTES[name]} AS {_safe(name)}" for name in SUMMARISED)
+    parts = [f"SELECT '{name}' AS attribute, {_safe(name)} AS value, count(*) AS n FROM wide GROUP BY 2"
+             for name in SUMMARISED]  # fmt: skip
+    parts.append(
+        f"""SELECT 'error', {_WORDS}, count(DISTINCT w.id) FROM wide w JOIN job_report r ON r.job_id = w.id
+            CROSS JOIN LATERAL jsonb_array_elements(r.errors) x GROUP BY 2"""
+    )
+    return f""", wide AS MATERIALIZED (
+            SELECT p.id, {columns} FROM {_JOINED.replace("picked p", "chosen p")}
+        ), counted AS ({" UNION ALL ".join(parts)}), ranked AS (
+            SELECT *, row_number() OVER (PARTITION BY attribute ORDER BY n DESC, value) AS place,
+                   count(*) OVER (PARTITION BY attribute) AS "values" FROM counted
+        )
+        SELECT attribute, value, n, "values" FROM ranked WHERE place <= {VALUES_SHOWN} ORDER BY attribute, place"""
+
+
+def _safe(name: str) -> str:
+    return f"a_{name}"
+
+
+_DESCRIBED = """
+    SELECT j.id, j.task_id, t.name AS task_name, j.ordinal, j.attempt, j.parent_id, j.bunch_id,
+           COALESCE(j.status, b.state::text::job_status) AS status, s.name AS site, COALESCE(s.cloud, t.cloud) AS cloud,
+           t.owner, t.vo, t.label, t.transformation, t.priority + COALESCE(j.priority_offset, 0) AS priority,
+           COALESCE(h.node, r.node) AS node, h.queue, h.factory, h.worker_id, r.wall_s, r.cpu_s, r.max_rss_kb,
+           COALESCE(r.errors, '[]') AS errors, last.at AS since, last.why, born.at AS created_at
+    FROM unnest(CAST(:ids AS bigint[])) WITH ORDINALITY AS i (id, place)
+    JOIN job j ON j.id = i.id JOIN bunch b ON b.id = j.bunch_id JOIN production_task t ON t.id = j.task_id
+    LEFT JOIN site s ON s.id = CASE WHEN j.status IS NULL THEN b.site_id ELSE j.site_id END
+    LEFT JOIN in_hand h ON h.job_id = j.id LEFT JOIN job_report r ON r.job_id = j.id
+    LEFT JOIN LATERAL (
+        SELECT at, why FROM job_event e WHERE e.job_id = j.id AND e.to_state IS NOT NULL ORDER BY e.id DESC LIMIT 1
+    ) own ON true
+    LEFT JOIN LATERAL (
+        SELECT at, why FROM job_event e WHERE e.bunch_id = j.bunch_id AND j.status IS NULL ORDER BY e.id DESC LIMIT 1
+    ) common ON true
+    LEFT JOIN LATERAL (SELECT at FROM job_event e WHERE e.bunch_id = j.bunch_id ORDER BY e.id LIMIT 1) born ON true
+    CROSS JOIN LATERAL (SELECT COALESCE(own.at, common.at) AS at, COALESCE(own.why, common.why) AS why) last
+    ORDER BY i.place
+"""

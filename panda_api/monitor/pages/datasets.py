@@ -1,0 +1,186 @@
+"""The dataset browser: datasets by attribute, and one dataset with its files, copies and lineage."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from panda.ddm.port import DdmError, Did
+from panda.errors import NotFound
+from panda.services.monitor import data, tasks
+from panda_api.monitor.asked import Vocabulary, address
+from panda_api.monitor.blocks import Block, Column, Fact, Facts, Page, Prose, Row, Table
+from panda_api.monitor.pages.linked import dataset_link, facets, job_link, task_link
+from panda_api.monitor.pages.task import drawn_lineage
+from panda_api.monitor.routes import Look, PageSpec
+
+LIST = Vocabulary(filters=tuple(data.ATTRIBUTES), sorts=tuple(data.SORTS), sort="-id")
+ONE = Vocabulary()
+
+COLUMNS = (
+    Column("name", "dataset", "name", dataset_link("name"), sort="name"),
+    Column("kind", "type"),
+    Column("state", "state", "state"),
+    Column("n_files", "files", "int", sort="files"),
+    Column("bytes", "size", "size", sort="size"),
+    Column("task_id", "made by task", "id", task_link()),
+    Column("readers", "read by tasks", "count"),
+    Column("created_at", "made", "ago", sort="made"),
+    Column("closed_at", "closed", "ago"),
+)
+
+
+def browse(look: Look) -> Page:
+    """Make the list."""
+    asked = look.asked
+    total, rows, summary = data.datasets(
+        look.connection, asked.filters, sort=asked.sort, limit=asked.limit, offset=asked.offset
+    )
+    blocks: list[Block] = [facets(asked, summary)]
+    blocks.append(
+        Table("datasets", "Datasets", COLUMNS, rows, total, paged=True, empty="No dataset matches this filter.")
+    )
+    return Page("Datasets", blocks, place="/datasets", main="datasets", about=f"{total:,} datasets that PanDA knows")
+
+
+def page(look: Look) -> Page:
+    """Make the page of one dataset; raises NotFound."""
+    name = look.path["name"].rpartition(":")[2]
+    found = data.dataset(look.connection, name)
+    if found is None:
+        raise NotFound(f"there is no dataset {name}", hint="the browser has a filter: /datasets?name=*word*")
+    readers = data.readers(look.connection, name)
+    family = {one for task in [found["task_id"], *readers] if task for one in tasks.family(look.connection, task)}
+    blocks: list[Block] = [_facts(found), *_copies(look, found), drawn_lineage(look, sorted(family), here=f"d{name}")]
+    blocks += [_readers(look, readers), _files(look, found)]
+    return Page("Dataset", blocks, about=name, place="/datasets", main="files", status=found["state"])
+
+
+def _facts(found: Row) -> Facts:
+    task = found["task_id"]
+    return Facts(
+        "facts",
+        "What it is",
+        [
+            Fact("scope", "scope", found["scope"], link=address("/datasets", scope=found["scope"])),
+            Fact("kind", "type", found["kind"]),
+            Fact("files", "files", found["n_files"], "int"),
+            Fact("bytes", "size", found["bytes"], "size"),
+            Fact("task", "made by task", task, "id", f"/task/{task}" if task else None),
+            Fact("created", "made", found["created_at"], "time"),
+            Fact("closed", "closed", found["closed_at"], "time"),
+        ],
+    )
+
+
+def _copies(look: Look, found: Row) -> list[Block]:
+    did = Did(found["scope"], found["name"])
+    try:
+        places = look.ctx.ddm.locations([did]).get(did, {})
+        moving = look.ctx.ddm.transfers_of([did]).get(did, [])
+    except DdmError as error:
+        return [Prose("sites", "Where it is", [f"The data management does not answer: {error}"])]
+    rows = [
+        {
+            "rse": rse,
+            "files": one.available_files,
+            "total": one.total_files,
+            "bytes": one.available_bytes,
+            "share": 100.0 * one.available_files / one.total_files if one.total_files else 100.0,
+            "complete": one.complete,
+        }
+        for rse, one in sorted(places.items())
+    ]
+    transfers = [
+        {
+            "id": one.id,
+            "rse": one.rse,
+            "state": one.state.value,
+            "ok": one.ok,
+            "moving": one.moving,
+            "stuck": one.stuck,
+            "bytes": one.bytes,
+            "updated": one.updated,
+            "error": one.error,
+        }
+        for one in moving
+    ]
+    return [
+        Table(
+            "sites",
+            "Where it is",
+            [
+                Column("rse", "storage"),
+                Column("files", "files there", "int"),
+                Column("total", "of", "int"),
+                Column("share", "complete", "rate", tone=lambda row: "good" if row["complete"] else "warn"),
+                Column("bytes", "size", "size"),
+            ],
+            rows,
+            empty="No copy is known.",
+        ),
+        Table(
+            "transfers",
+            "Transfers",
+            [
+                Column("rse", "to"),
+                Column("state", "state", "state"),
+                Column("ok", "arrived", "int"),
+                Column("moving", "moving", "int"),
+                Column("stuck", "stuck", "int"),
+                Column("bytes", "size", "size"),
+                Column("updated", "changed", "ago"),
+                Column("error", "last error", "long"),
+            ],
+            transfers,
+            empty="It was never asked for anywhere.",
+        ),
+    ]
+
+
+def _readers(look: Look, readers: Sequence[int]) -> Table:
+    rows = tasks.described(look.connection, readers)
+    return Table(
+        "readers",
+        "Tasks that read it",
+        [
+            Column("id", "task", "id", task_link("id")),
+            Column("name", "name", "name"),
+            Column("status", "state", "state"),
+        ],
+        rows,
+        empty="None.",
+    )
+
+
+def _files(look: Look, found: Row) -> Table:
+    total, rows = data.files(look.connection, found["id"], look.asked.limit, look.asked.offset)
+    copies: dict[tuple[str, str], list[str]] = {}
+    try:
+        for one in look.ctx.ddm.replicas([Did(row["scope"], row["lfn"]) for row in rows]):
+            copies.setdefault((one.did.scope, one.did.name), []).append(one.rse)
+    except DdmError:
+        copies = {}
+    shown: list[dict[str, Any]] = [
+        {**row, "copies": sorted(copies.get((row["scope"], row["lfn"]), []))} for row in rows
+    ]
+    return Table(
+        "files",
+        "Files",
+        [
+            Column("ordinal", "number", "int"),
+            Column("lfn", "file", "name"),
+            Column("bytes", "size", "size"),
+            Column("events", "events", "int"),
+            Column("guid", "GUID", "mono"),
+            Column("adler32", "adler32", "mono"),
+            Column("copies", "copies at", "list"),
+            Column("job_id", "made by job", "id", job_link("job_id")),
+            Column("state", "state"),
+        ],
+        shown,
+        total,
+        paged=True,
+        empty="It has no file yet.",
+    )
+
+
+SPECS = (PageSpec("/datasets", LIST, browse), PageSpec("/dataset/{name:path}", ONE, page))

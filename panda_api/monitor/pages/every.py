@@ -1,0 +1,36 @@
+"""Every page of the monitor with its address."""
+
+from panda_api.monitor.pages import (
+    dashboard,
+    datasets,
+    errors,
+    job,
+    jobs,
+    operations,
+    report,
+    sites,
+    task,
+    tasks,
+    transfers,
+    ways,  # noqa: F401 - its addresses join the router
+)
+from panda_api.monitor.routes import add, router
+
+__all__ = ["PAGES", "router"]
+
+PAGES = (
+    dashboard.SPEC,
+    tasks.SPEC,
+    task.SPEC,
+    jobs.SPEC,
+    job.SPEC,
+    *datasets.SPECS,
+    errors.SPEC,
+    transfers.SPEC,
+    *sites.SPECS,
+    *operations.SPECS,
+    report.SPEC,
+)
+
+for each in PAGES:
+    add(each)

@@ -1,0 +1,156 @@
+"""The shift report: what the shifters' rules find now, the worst first, each with where to look (domain.md 5a)."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from panda.domain import shift
+from panda.services.monitor import errors, operations, overview
+from panda_api.monitor.asked import Vocabulary, address, only
+from panda_api.monitor.blocks import Column, Page, Table, Tile, Tiles
+from panda_api.monitor.routes import Look, PageSpec
+
+VOCABULARY = Vocabulary(hours=24)
+PILED_UP = {
+    "waiting": "input not at the tier 1, or no site takes them: see why of a job",
+    "assigned": "input files do not arrive at the site: see the transfers",
+    "holding": "reports are not collected: see health",
+    "transferring": "outputs do not reach the tier 1: see the transfers",
+}
+MOST_CODES = 10
+
+
+def page(look: Look) -> Page:
+    """Make the page."""
+    found = sorted(findings(look), key=lambda one: str(one["level"]))
+    alerts = sum(one["level"] == "alert" for one in found)
+    tiles = Tiles(
+        "sums",
+        [
+            Tile("alerts", "alerts", alerts, tone="alert" if alerts else "good"),
+            Tile("warnings", "warnings", len(found) - alerts, tone="warn" if len(found) > alerts else "good"),
+        ],
+    )
+    table = Table(
+        "findings", "What to look at", COLUMNS, found, empty="Nothing: every number is within the shifters' rules."
+    )
+    return Page(
+        "Shift report", [tiles, table], place="/report", main="findings", about="Made from the shifters' rules, now"
+    )
+
+
+COLUMNS = (
+    Column("level", "level", "state"),
+    Column("about", "about"),
+    Column("what", "what", "long"),
+    Column("number", "number", "int"),
+    Column("look", "look at", "text", lambda row: row["_link"]),
+    Column("advice", "rule", "long"),
+)
+
+
+def findings(look: Look) -> Iterator[dict[str, object]]:
+    """Whatever one of the rules finds."""
+    yield from _sites(look)
+    yield from _nodes_and_codes(look)
+    yield from _system(look)
+
+
+def _found(level: str, about: str, what: str, number: int, link: str, advice: str) -> dict[str, object]:
+    return {
+        "level": level,
+        "about": about,
+        "what": what,
+        "number": number,
+        "look": "list",
+        "_link": link,
+        "advice": advice,
+    }
+
+
+def _sites(look: Look) -> Iterator[dict[str, object]]:
+    asked = look.asked
+    jobs: dict[str, Counter[str]] = {}
+    for row in overview.counts(look.connection, overview.Narrowed(asked.span)):
+        jobs.setdefault(row["site"], Counter())[row["status"]] += row["n"]
+    for site, counts in jobs.items():
+        about = f"site {site}" if site else "jobs without a site"
+        tone = shift.failing(counts["finished"], counts["failed"])
+        if tone in {shift.Tone.WARN, shift.Tone.ALERT}:
+            rate = shift.failure_rate(counts["finished"], counts["failed"])
+            link = address("/errors", site=only(site), **asked.times)
+            yield _found(
+                str(tone),
+                about,
+                f"{rate:.0f} % of its jobs fail",
+                counts["failed"],
+                link,
+                "fails for hours: set it offline and tell the site",
+            )
+        for state, advice in PILED_UP.items():
+            piled = shift.piling_up(counts[state], counts["running"])
+            if piled is not None:
+                link = address("/jobs", site=only(site), status=state)
+                yield _found(str(piled), about, f"jobs pile up in {state}", counts[state], link, advice)
+    for one in overview.sites(look.connection):
+        busy = jobs.get(one["name"], Counter())["activated"]
+        if one["status"] == "online" and busy and not one["nodes"]:
+            yield _found(
+                "alert",
+                f"site {one['name']}",
+                "jobs are ready and no pilot was seen in 3 h",
+                busy,
+                address("/workers", site=only(one["name"])),
+                "factory or batch system of the site",
+            )
+        if one["status"] != "online":
+            yield _found(
+                "warn",
+                f"site {one['name']}",
+                f"is {one['status']}: {one['comment'] or 'no comment'}",
+                busy,
+                f"/site/{one['name']}",
+                "keep its log until it is online again",
+            )
+
+
+def _nodes_and_codes(look: Look) -> Iterator[dict[str, object]]:
+    asked = look.asked
+    for row in errors.outliers(look.connection, asked.span, {}):
+        link = address("/jobs", node=only(row["node"]), site=only(row["site"]), status="failed", **asked.times)
+        yield _found(
+            "alert" if row["grade"] == "very high" else "warn",
+            f"node {row['node']} of {row['site']}",
+            f"{row['rate']:.0f} % of its jobs fail",
+            row["failed"],
+            link,
+            "a black hole: have the site take it out",
+        )
+    for row in errors.by_code(look.connection, asked.span, {})[:MOST_CODES]:
+        if row["sites"] > 1 and row["tasks"] == 1 and row["jobs"] >= shift.LEAST_ENDED:
+            error = f"{row['component']}:{row['code']}"
+            link = address("/jobs", status="failed", error=only(error), **asked.times)
+            yield _found(
+                "warn",
+                f"error {error}",
+                f"one task fails with it at {row['sites']} sites: {row['sample']}",
+                row["jobs"],
+                link,
+                "the task's own fault: report it to its owner",
+            )
+
+
+def _system(look: Look) -> Iterator[dict[str, object]]:
+    for row in operations.backlogs(look.connection):
+        since = row["since"]
+        if row["n"] and since is not None and (look.now - since).total_seconds() > row["limit_s"]:
+            yield _found(
+                "alert",
+                "the system",
+                f"{row['what']}: the oldest is late",
+                row["n"],
+                "/health",
+                "is the conductor alive? see health",
+            )
+
+
+SPEC = PageSpec("/report", VOCABULARY, page)

@@ -1,0 +1,15 @@
+"""An explanation as blocks of a page."""
+
+from panda.services.explain import Explanation
+from panda_api.monitor.blocks import Block, Column, Prose, Table
+
+
+def why(explanation: Explanation) -> list[Block]:
+    """Sentences, and the candidates of brokerage where they matter."""
+    blocks: list[Block] = [Prose("why", "Why it is where it is", explanation.lines)]
+    if explanation.table is not None:
+        names = explanation.table.columns
+        columns = [Column(name, name, "long" if name == "why" else "text") for name in names]
+        rows = [dict(zip(names, row, strict=True)) for row in explanation.table.rows]
+        blocks.append(Table("candidates", "What brokerage looked at", columns, rows))
+    return blocks

@@ -1,0 +1,149 @@
+"""From a page to its answer: HTML by templates, JSON, CSV, and the page that says what is wrong with an address."""
+
+import csv
+import hashlib
+import io
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import orjson
+from fastapi import Response
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from panda.errors import BadRequest, PandaError
+from panda_api.monitor import drawing, words
+from panda_api.monitor.asked import Asked, Form, address
+from panda_api.monitor.blocks import Page, Table
+
+STATIC = Path(__file__).parent / "static"
+SAFE = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+# Title, address, key (after g) of what the head of every page leads to.
+PLACES = (
+    ("Dashboard", "/", "d"),
+    ("Tasks", "/tasks", "t"),
+    ("Jobs", "/jobs", "j"),
+    ("Datasets", "/datasets", "a"),
+    ("Errors", "/errors", "e"),
+    ("DDM", "/ddm", "m"),
+    ("Sites", "/sites", "s"),
+    ("Pilots", "/workers", "p"),
+    ("Shares", "/shares", "f"),
+    ("Incidents", "/incidents", "i"),
+    ("Health", "/health", "h"),
+    ("Shift", "/report", "r"),
+)
+
+
+@cache
+def _templates() -> Environment:
+    made = Environment(
+        loader=PackageLoader("panda_api.monitor"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update(words.FILTERS)
+    made.globals.update(
+        places=PLACES, version=_version(), address=address, hidden=words.query_of, laid_out=drawing.laid_out
+    )
+    return made
+
+
+@cache
+def _version() -> str:
+    """Name the static files' content, so that browsers keep them until they change."""
+    digest = hashlib.blake2b(digest_size=6)
+    for path in sorted(STATIC.rglob("*.*")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def shown(page: Page, asked: Asked, now: datetime) -> Response:
+    """The answer in the form that was asked for; raises BadRequest for CSV of a page without a table."""
+    if asked.form is Form.JSON:
+        return _json(page, asked, now)
+    if asked.form is Form.CSV:
+        return _csv(page)
+    return Response(rendered(page, asked, now), media_type="text/html", headers=SAFE)
+
+
+def rendered(page: Page, asked: Asked, now: datetime) -> str:
+    """The HTML of a page."""
+    return (
+        _templates()
+        .get_template("page.html")
+        .render(page=page, place=page.place, asked=asked, now=now, ago=words.ago_from(now))
+    )
+
+
+def refused(error: PandaError, path: str, status: int, *, as_json: bool) -> Response:
+    """The answer to an address that leads nowhere or asks for what is impossible."""
+    if as_json:
+        body = {"error": error.message, "hint": error.hint, "code": error.code}
+        return Response(orjson.dumps(body), status, media_type="application/json", headers=SAFE)
+    html = _templates().get_template("refused.html").render(error=error, path=path, status=status, place="")
+    return Response(html, status, media_type="text/html", headers=SAFE)
+
+
+def _json(page: Page, asked: Asked, now: datetime) -> Response:
+    body: dict[str, object] = {
+        "title": page.title,
+        "at": now,
+        "since": asked.span.since,
+        "until": asked.span.until,
+        "asked": dict(asked.given),
+    }
+    body |= {one.name: one.data() for one in page.blocks}
+    data = orjson.dumps(body, default=_plain, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_INDENT_2)
+    return Response(data, media_type="application/json", headers=SAFE)
+
+
+def _csv(page: Page) -> Response:
+    if not page.main:
+        raise BadRequest("this page has no table", hint="it answers ?json")
+    table = page.block(page.main)
+    if not isinstance(table, Table):
+        raise TypeError(f"{page.main} is no table")
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow([one.key for one in table.columns])
+    for row in table.rows:
+        writer.writerow([_cell(row.get(one.key)) for one in table.columns])
+    name = f"{page.main}.csv"
+    headers = {**SAFE, "Content-Disposition": f'attachment; filename="{name}"'}
+    if table.total is not None:
+        headers["X-Total-Count"] = str(table.total)
+    return Response(out.getvalue(), media_type="text/csv; charset=utf-8", headers=headers)
+
+
+def _cell(value: object) -> str:
+    """A cell that no spreadsheet takes for a formula."""
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Mapping | list | tuple):
+        return orjson.dumps(value, default=_plain).decode()
+    text = str(value)
+    return f"'{text}" if isinstance(value, str) and text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, frozenset | set):
+        return sorted(value)
+    return str(value)

@@ -1,0 +1,174 @@
+"""Every page: it answers in all forms, its links answer, its numbers are those of its lists, text stays text."""
+
+from collections import Counter
+from html.parser import HTMLParser
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import pytest
+from sqlalchemy import Connection, text
+from typing_extensions import override
+
+from panda_api.monitor.pages.every import PAGES
+from tests.support.serving import Caller
+
+FLAT = [one.path for one in PAGES if "{" not in one.path]
+
+
+class Links(HTMLParser):
+    """Collects the addresses that a page leads to."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.page, self.found, self.tags = page, set[str](), Counter[str]()
+
+    @override
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        for name, value in attrs:
+            if name in {"href", "src", "action"} and value and not value.startswith("#"):
+                self.found.add(urljoin(self.page, value))
+
+
+def links_of(caller: Caller, page: str) -> Links:
+    answer = caller.get(page)
+    assert answer.status_code == 200, (page, answer.text[:2000])
+    found = Links(page)
+    if answer.headers["content-type"].startswith("text/html"):
+        found.feed(answer.text)
+    return found
+
+
+@pytest.mark.usefixtures("scene")
+def test_every_link_on_every_page_answers(caller: Caller) -> None:
+    kinds, pages = Counter[str](), set(FLAT)
+    for _depth in range(3):
+        links = {link for page in sorted(pages) for link in links_of(caller, page).found}
+        pages = set()
+        for link in sorted(links):
+            parts = urlsplit(link)
+            if parts.netloc:  # the runs of a task in Prefect's own pages
+                assert link.startswith("http://127.0.0.1:4200/runs?tags=task:")
+                continue
+            names = sorted(one.partition("=")[0] for one in parts.query.split("&"))
+            # Two pages of each path and name stand for all: lists differ by their values only.
+            kind = f"{parts.path.rstrip('/').rpartition('/')[0]}?{names[-1]}"
+            kinds[kind] += 1
+            if kinds[kind] <= 2:
+                pages.add(link)
+    assert len(kinds) > 20
+
+
+@pytest.mark.usefixtures("scene")
+def test_every_page_answers_programs(caller: Caller) -> None:
+    for path in FLAT:
+        told = caller.get(f"{path}?json").json()
+        assert {"title", "at", "since", "until"} <= set(told)
+        assert (
+            caller.session.get(caller.address + path, headers={"Accept": "application/json"}).json()["title"]
+            == told["title"]
+        )
+
+
+def total(caller: Caller, link: str) -> int:
+    """How many a list says there are."""
+    answer = caller.get(link + ("&" if "?" in link else "?") + "json")
+    assert answer.status_code == 200, answer.text
+    told = answer.json()
+    return int(told["jobs"]["total"])
+
+
+@pytest.mark.usefixtures("scene")
+def test_the_numbers_of_the_dashboard_are_those_of_the_database_and_of_the_lists(
+    caller: Caller, rows: Connection
+) -> None:
+    table = caller.get("/?json").json()["clouds"]["rows"]
+    live = "COALESCE(j.status, b.state::text::job_status)::text"
+    counted = rows.execute(text(f"SELECT {live}, count(*) FROM job j JOIN bunch b ON b.id = j.bunch_id GROUP BY 1"))  # noqa: S608
+    wanted = dict(counted.tuples().all())
+    for level in (0, 1):
+        sums: Counter[str] = Counter()
+        for row in table:
+            if row["level"] == level:
+                sums.update({state: row[state] for state in wanted})
+        assert sums == wanted
+    for state, n in wanted.items():
+        assert total(caller, f"/jobs?status={state}") == n
+    for row in table:
+        if row["level"] == 1:
+            site = "~" if row["name"] == "no site yet" else row["name"]
+            for state in wanted:
+                assert total(caller, f"/jobs?cloud={row['of'] or '~'}&site={site}&status={state}") == row[state]
+
+
+@pytest.mark.usefixtures("scene")
+def test_the_summary_counts_what_its_filter_finds(caller: Caller) -> None:
+    summary = caller.get("/jobs?json").json()["summary"]
+    for name, values in summary.items():
+        for value, n in values.items():
+            written = value or "~"
+            assert total(caller, f"/jobs?{name}={written}") == n, (name, value)
+
+
+@pytest.mark.usefixtures("scene")
+def test_text_stays_text(caller: Caller) -> None:
+    pages = [*FLAT, "/jobs?user=bob <b>", "/?campaign=<script>alert(1)</script>"]
+    for page in pages:
+        answer = caller.get(page)
+        found = Links(page)
+        found.feed(answer.text)
+        assert found.tags["script"] == 4, page
+        assert "alert('x')</script>" not in answer.text
+        assert "<b>failed" not in answer.text
+        assert "<b>broken" not in answer.text
+        assert "script-src 'self'" in answer.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("/jobs?sit=BNL", "did you mean site"),
+        ("/jobs?site=a||b", "a|b"),
+        ("/jobs?hours=-1", "above 0"),
+        ("/jobs?hours=nan", "above 0"),
+        ("/jobs?days=1&hours=3", "one of them"),
+        ("/jobs?date_from=yesterday", "2026-11-22"),
+        ("/jobs?date_from=2026-11-22&date_to=2026-11-21", "exchange"),
+        ("/jobs?limit=0", "from 1 to"),
+        ("/jobs?offset=x", "whole number"),
+        ("/jobs?sort=color", "it sorts by"),
+        ("/jobs?id=x", "id=17"),
+        ("/jobs?site=a&site=b", "site=a|b"),
+        ("/?colour=red", "it knows"),
+        ("/tasks?status=a%00b", "NUL"),
+    ],
+)
+def test_a_bad_address_is_answered_with_what_is_right(caller: Caller, address: str, says: str) -> None:
+    answer = caller.get(address)
+    assert answer.status_code == 400
+    assert says.casefold() in answer.text.replace("&#39;", "'").casefold()
+    told = caller.get(address + "&json")
+    assert told.status_code == 400
+    assert says in told.json()["hint"] + told.json()["error"]
+
+
+@pytest.mark.usefixtures("scene")
+def test_names_of_bigpanda_are_understood(caller: Caller) -> None:
+    ours = caller.get("/jobs?site=BNL&status=failed&days=1&json").json()["jobs"]
+    theirs = caller.get("/jobs?computingsite=BNL&jobstatus=failed&days=1&json").json()["jobs"]
+    assert ours == theirs
+    assert ours["total"] == 4
+
+
+@pytest.mark.usefixtures("scene")
+def test_lists_are_cut_only_where_they_say_so(caller: Caller) -> None:
+    every = [row["id"] for row in caller.get("/jobs?json").json()["jobs"]["rows"]]
+    paged: list[int] = []
+    for offset in range(0, len(every), 7):
+        told: Any = caller.get(f"/jobs?json&limit=7&offset={offset}").json()["jobs"]
+        assert told["total"] == len(every)
+        paged += [row["id"] for row in told["rows"]]
+    assert paged == every
+    assert f"of {len(every)}" in caller.get("/jobs?limit=7").text
+    lines = caller.get("/jobs?csv").text.splitlines()
+    assert len(lines) == len(every) + 1
