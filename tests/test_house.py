@@ -20,6 +20,8 @@ EXCUSED_PACKAGES = {
     "panda/brokerage": "the rules of one step stay side by side in the order in which they are asked",
     "panda/ddm/embedded": "a catalogue and an agent whose statements are explained where they stand",
     "panda/proddb": "eight files, half of them the statements of one side of the mirror",
+    "panda/store/monitor": "as panda/store: set-based statements with their reasons, one kind of page per file",
+    "panda_api/monitor/pages": "a page with its columns, blocks and links is one file",
     "panda/services": "a use case with its transaction, its result type and its reasons is one file",
     "panda/store": "set-based statements with their reasons, one kind of thing per file",
 }

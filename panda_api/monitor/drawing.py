@@ -3,7 +3,7 @@
 from collections import defaultdict
 from dataclasses import dataclass
 
-from panda_api.monitor.blocks import Drawing, Node
+from panda_api.monitor.charts import Drawing, Node
 
 WIDTH, HEIGHT, GAP_X, GAP_Y, EDGE = 230, 46, 70, 14, 8
 LETTERS = 32

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -21,10 +20,9 @@ from panda_api.monitor import asked as asking
 from panda_api.monitor import show
 from panda_api.monitor.asked import Asked, Vocabulary
 from panda_api.monitor.blocks import Page
-from panda_api.security import Identity, Policy, permit, permit_page
+from panda_api.security import Identity, Policy, permit_page
 
 STATUS_OF: dict[type[PandaError], int] = {NotFound: 404, BadRequest: 400, Forbidden: 403, Unavailable: 503}
-TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".LICENSE": "text/plain"}
 QUERY_CANCELED = "57014"
 
 
@@ -87,26 +85,6 @@ def add(spec: PageSpec) -> None:
         return _served(spec, request, ctx)
 
     router.add_api_route(spec.path, serve, methods=["GET"], name=spec.path, response_class=Response)
-
-
-def add_redirect(path: str, target: Callable[[Request], str]) -> None:
-    """Let an address of the original lead to the right page."""
-
-    async def serve(request: Request, _caller: Annotated[Identity, permit_page(Policy.LOOK)]) -> Response:
-        return RedirectResponse(target(request), 302)
-
-    router.add_api_route(path, serve, methods=["GET"], name=path, response_class=Response)
-
-
-@router.get("/monitor/static/{name:path}")
-async def static(name: str, _caller: Annotated[Identity, permit(Policy.PUBLIC)]) -> Response:
-    """A file of the pages: style, scripts, the icon."""
-    known = {path.relative_to(show.STATIC).as_posix(): path for path in show.STATIC.rglob("*.*")}
-    if name not in known:
-        raise NotFound(f"there is no file {name!r} of the monitor", hint="the pages name what there is")
-    path = known[name]
-    headers = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
-    return Response(path.read_bytes(), media_type=TYPES[path.suffix], headers=headers)
 
 
 def _served(spec: PageSpec, request: Request, ctx: Context) -> Response:

@@ -1,8 +1,6 @@
 """From a page to its answer: HTML by templates, JSON, CSV, and the page that says what is wrong with an address."""
 
-import csv
 import hashlib
-import io
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
@@ -13,10 +11,11 @@ import orjson
 from fastapi import Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from panda.errors import BadRequest, PandaError
+from panda.errors import PandaError
 from panda_api.monitor import drawing, words
 from panda_api.monitor.asked import Asked, Form, address
-from panda_api.monitor.blocks import Page, Table
+from panda_api.monitor.blocks import Page
+from panda_api.monitor.sheet import named, written
 
 STATIC = Path(__file__).parent / "static"
 SAFE = {
@@ -76,7 +75,7 @@ def shown(page: Page, asked: Asked, now: datetime) -> Response:
     if asked.form is Form.JSON:
         return _json(page, asked, now)
     if asked.form is Form.CSV:
-        return _csv(page)
+        return Response(written(page), media_type="text/csv; charset=utf-8", headers=SAFE | named(page))
     return Response(rendered(page, asked, now), media_type="text/html", headers=SAFE)
 
 
@@ -109,36 +108,6 @@ def _json(page: Page, asked: Asked, now: datetime) -> Response:
     body |= {one.name: one.data() for one in page.blocks}
     data = orjson.dumps(body, default=_plain, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_INDENT_2)
     return Response(data, media_type="application/json", headers=SAFE)
-
-
-def _csv(page: Page) -> Response:
-    if not page.main:
-        raise BadRequest("this page has no table", hint="it answers ?json")
-    table = page.block(page.main)
-    if not isinstance(table, Table):
-        raise TypeError(f"{page.main} is no table")
-    out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow([one.key for one in table.columns])
-    for row in table.rows:
-        writer.writerow([_cell(row.get(one.key)) for one in table.columns])
-    name = f"{page.main}.csv"
-    headers = {**SAFE, "Content-Disposition": f'attachment; filename="{name}"'}
-    if table.total is not None:
-        headers["X-Total-Count"] = str(table.total)
-    return Response(out.getvalue(), media_type="text/csv; charset=utf-8", headers=headers)
-
-
-def _cell(value: object) -> str:
-    """A cell that no spreadsheet takes for a formula."""
-    if value is None:
-        return ""
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, Mapping | list | tuple):
-        return orjson.dumps(value, default=_plain).decode()
-    text = str(value)
-    return f"'{text}" if isinstance(value, str) and text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
 
 
 def _plain(value: object) -> Any:

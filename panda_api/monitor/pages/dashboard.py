@@ -7,7 +7,8 @@ from typing import Any
 from panda.domain import shift
 from panda.services.monitor import overview
 from panda_api.monitor.asked import Asked, Vocabulary
-from panda_api.monitor.blocks import Block, Column, Line, Page, Plot, Row, Table, Tile, Tiles
+from panda_api.monitor.blocks import Block, Column, Page, Row, Table, Tile, Tiles
+from panda_api.monitor.charts import Line, Plot
 from panda_api.monitor.pages.linked import FINAL, STATES, jobs_page, site_page
 from panda_api.monitor.routes import Look, PageSpec
 

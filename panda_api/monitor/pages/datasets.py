@@ -104,36 +104,28 @@ def _copies(look: Look, found: Row) -> list[Block]:
         for one in moving
     ]
     return [
-        Table(
-            "sites",
-            "Where it is",
-            [
-                Column("rse", "storage"),
-                Column("files", "files there", "int"),
-                Column("total", "of", "int"),
-                Column("share", "complete", "rate", tone=lambda row: "good" if row["complete"] else "warn"),
-                Column("bytes", "size", "size"),
-            ],
-            rows,
-            empty="No copy is known.",
-        ),
-        Table(
-            "transfers",
-            "Transfers",
-            [
-                Column("rse", "to"),
-                Column("state", "state", "state"),
-                Column("ok", "arrived", "int"),
-                Column("moving", "moving", "int"),
-                Column("stuck", "stuck", "int"),
-                Column("bytes", "size", "size"),
-                Column("updated", "changed", "ago"),
-                Column("error", "last error", "long"),
-            ],
-            transfers,
-            empty="It was never asked for anywhere.",
-        ),
+        Table("sites", "Where it is", PLACES, rows, empty="No copy is known."),
+        Table("transfers", "Transfers", TRANSFERS, transfers, empty="It was never asked for anywhere."),
     ]
+
+
+PLACES = (
+    Column("rse", "storage"),
+    Column("files", "files there", "int"),
+    Column("total", "of", "int"),
+    Column("share", "complete", "rate", tone=lambda row: "good" if row["complete"] else "warn"),
+    Column("bytes", "size", "size"),
+)
+TRANSFERS = (
+    Column("rse", "to"),
+    Column("state", "state", "state"),
+    Column("ok", "arrived", "int"),
+    Column("moving", "moving", "int"),
+    Column("stuck", "stuck", "int"),
+    Column("bytes", "size", "size"),
+    Column("updated", "changed", "ago"),
+    Column("error", "last error", "long"),
+)
 
 
 def _readers(look: Look, readers: Sequence[int]) -> Table:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from panda.domain import shift
 from panda.services.monitor import errors
 from panda_api.monitor.asked import Asked, Vocabulary, address, only
-from panda_api.monitor.blocks import Block, Column, Matrix, Page, Row, Square, Table, Tile, Tiles
+from panda_api.monitor.blocks import Block, Column, Page, Row, Table, Tile, Tiles
+from panda_api.monitor.charts import Matrix, Square
 from panda_api.monitor.pages.linked import jobs_page, site_page
 from panda_api.monitor.routes import Look, PageSpec
 

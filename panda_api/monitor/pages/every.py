@@ -1,5 +1,6 @@
 """Every page of the monitor with its address."""
 
+from panda_api.monitor import files  # noqa: F401 - its address joins the router
 from panda_api.monitor.pages import (
     dashboard,
     datasets,

@@ -6,7 +6,8 @@ from urllib.parse import quote
 
 from panda.domain.states import JobStatus
 from panda_api.monitor.asked import Asked, address, only
-from panda_api.monitor.blocks import Choice, Column, Facet, Facets, Part, Row
+from panda_api.monitor.blocks import Choice, Column, Facet, Facets, Row
+from panda_api.monitor.charts import Part
 
 STATES = tuple(one.value for one in JobStatus if one is not JobStatus.MERGING)
 FINAL = ("finished", "failed", "cancelled", "closed")

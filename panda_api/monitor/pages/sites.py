@@ -7,7 +7,8 @@ from panda.domain.pattern import exactly, parse
 from panda.errors import NotFound
 from panda.services.monitor import errors, operations, overview
 from panda_api.monitor.asked import Vocabulary, address, only
-from panda_api.monitor.blocks import Block, Column, Fact, Facts, Line, Page, Plot, Row, Table, Tile, Tiles
+from panda_api.monitor.blocks import Block, Column, Fact, Facts, Page, Row, Table, Tile, Tiles
+from panda_api.monitor.charts import Line, Plot
 from panda_api.monitor.pages.errors import CODE_COLUMNS
 from panda_api.monitor.pages.linked import STATES, job_parts, jobs_page, site_link
 from panda_api.monitor.routes import Look, PageSpec

@@ -6,21 +6,8 @@ from panda.errors import NotFound
 from panda.services import explain
 from panda.services.monitor import Span, data, errors, operations, overview, tasks
 from panda_api.monitor.asked import Vocabulary, address
-from panda_api.monitor.blocks import (
-    Block,
-    Column,
-    Drawing,
-    Fact,
-    Facts,
-    Line,
-    Node,
-    Page,
-    Part,
-    Plot,
-    Progress,
-    Row,
-    Table,
-)
+from panda_api.monitor.blocks import Block, Column, Fact, Facts, Page, Row, Table
+from panda_api.monitor.charts import Drawing, Line, Node, Part, Plot, Progress
 from panda_api.monitor.pages.errors import CODE_COLUMNS
 from panda_api.monitor.pages.linked import dataset_link, dataset_page, job_parts
 from panda_api.monitor.pages.tasks import said

@@ -7,7 +7,8 @@ from panda.ddm.port import Health
 from panda.services.monitor import data
 from panda.services.reasons import size
 from panda_api.monitor.asked import Vocabulary, address, only
-from panda_api.monitor.blocks import Block, Column, Matrix, Page, Row, Square, Table, Tile, Tiles
+from panda_api.monitor.blocks import Block, Column, Page, Row, Table, Tile, Tiles
+from panda_api.monitor.charts import Matrix, Square
 from panda_api.monitor.pages.linked import facets, site_link, task_link
 from panda_api.monitor.routes import Look, PageSpec
 
