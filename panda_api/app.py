@@ -32,12 +32,13 @@ from panda_api.routes import (
     task,
     trf,
     worker_log,
+    worker_node,
 )
 from panda_api.security import check_every_route
 
 ROUTERS = tuple(one.router for one in (
     pilot, job, task, harvester, statistics, worker_log, absent, site, system, ddm, cache, health,
-    legacy, legacy_absent, trf, look,
+    legacy, legacy_absent, trf, worker_node, look,
 ))  # fmt: skip
 THREADS = 20
 """Threads of the `def` routes: one for each connection that the engine's pool may have."""

@@ -221,6 +221,16 @@ def test_what_is_not_here_is_said_in_the_shape_that_pilots_read(caller: Caller) 
     assert "SCORE" in {one["resource_name"] for one in types}
 
 
+def test_a_node_that_describes_itself_hears_that_nothing_is_kept(caller: Caller) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip", "Accept": "application/json"}
+    node = {"site": "ALPHA", "panda_queue": "ALPHA", "host_name": "wn1", "cpu_model": "EPYC", "n_logical_cpus": 2}
+    for call in ("update_worker_node", "update_worker_node_gpu"):
+        path = f"/api/v1/pilot/{call}"
+        answer = caller.post(path, data=gzip.compress(json.dumps(node).encode()), headers=headers).json()
+        assert (answer["success"], "none here" in answer["message"]) == (False, True)
+        assert caller.post(path, {"site": "ALPHA"}).json()["data"]["fields"] == ["host_name"]
+
+
 def test_events_of_outputs_come_from_the_payloads_own_report() -> None:
     said = json.dumps({"nEvents": 40, "outputs": {OUTPUT: {"events": 20}, "other": {"events": 3}, LOG: {"events": -1}}})
     update = update_of(told({"PandaID": 1, "attemptNr": 1}, "finished", xml=xml(OUTPUT, LOG), metaData=said))
