@@ -27,6 +27,10 @@ log = logging.getLogger(__name__)
 THREADS = 2
 MOST_WAITING = 1500
 DEADLINE_S = 20.0
+BESIDE = 32
+BESIDE_S = 0.05
+"""So many waiting requests start a batch while another one runs; fewer wait for its end, but not longer than this."""
+
 LOCK_WAIT_MS = 2000
 STATEMENT_MS = 15_000
 IDLE_S = 1.0
@@ -54,10 +58,20 @@ class _Waiting(Generic[Asked]):
 class Lane(Generic[Asked, Given]):
     """Requests of one kind, and what serves many of them in one transaction of a connection."""
 
-    def __init__(self, serve: Callable[[Connection, Sequence[Asked]], Sequence[Given]], name: str) -> None:
+    def __init__(
+        self, serve: Callable[[Connection, Sequence[Asked]], Sequence[Given]], name: str, *, pace_s: float = 0.0
+    ) -> None:
         self.serve = serve
         self.name = name
+        self.pace_s = pace_s
+        """Least time between two batches that are not full: what nobody is in a hurry for gathers meanwhile."""
         self.waiting: deque[_Waiting[Asked]] = deque()
+        self.next_at = 0.0
+
+    def is_due(self, now: float, *, beside: bool) -> bool:
+        """Whether a batch is worth its transaction now; beside a running one it has to be large."""
+        n = len(self.waiting)
+        return n >= BATCH or (n > 0 and now >= self.next_at and (not beside or n >= BESIDE))
 
 
 class Batcher:
@@ -72,6 +86,8 @@ class Batcher:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._stopping = False
+        self._running = 0
+        self._began = 0.0
 
     def start(self) -> None:
         """Start the threads; to be called on the loop that will ask."""
@@ -155,6 +171,9 @@ class Batcher:
                 connection = None
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(self._deliver, batch, answers)
+            with self._work:
+                self._running -= 1
+                self._work.notify()
         if connection is not None:
             connection.detach()
             connection.close()
@@ -182,16 +201,24 @@ class Batcher:
         """Wait for work and take up to a batch of the lane whose first request waits longest; None: stop."""
         with self._work:
             while True:
-                busy = [lane for lane in self._lanes if lane.waiting]
-                if busy:
-                    lane = min(busy, key=lambda one: one.waiting[0].since)
-                    batch = [lane.waiting.popleft() for _ in range(min(BATCH, len(lane.waiting)))]
-                    if len(busy) > 1 or lane.waiting:
-                        self._work.notify()
-                    return lane, batch
-                if self._stopping:
-                    return None
-                self._work.wait()
+                now = time.monotonic()
+                beside = self._running > 0 and now < self._began + BESIDE_S
+                due = [lane for lane in self._lanes if lane.is_due(now, beside=beside)]
+                if due or (self._stopping and not self._running):
+                    busy = due or [lane for lane in self._lanes if lane.waiting]
+                    return self._batch_of(min(busy, key=lambda one: one.waiting[0].since), now) if busy else None
+                waiting = [lane for lane in self._lanes if lane.waiting]
+                again = [max(lane.next_at, self._began + BESIDE_S if beside else 0.0) - now for lane in waiting]
+                self._work.wait(max(0.001, min(again)) if again else None)
+
+    def _batch_of(self, lane: Lane[Any, Any], now: float) -> tuple[Lane[Any, Any], list[_Waiting[Any]]]:
+        batch = [lane.waiting.popleft() for _ in range(min(BATCH, len(lane.waiting)))]
+        lane.next_at = now + lane.pace_s
+        self._running += 1
+        self._began = now
+        if lane.waiting:
+            self._work.notify()
+        return lane, batch
 
 
 def _answers(connection: Connection) -> bool:

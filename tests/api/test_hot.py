@@ -216,6 +216,7 @@ def test_a_full_lane_refuses_and_what_waited_too_long_is_never_done(
     ctx: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batch, "MOST_WAITING", 3)
+    monkeypatch.setattr(batch, "BESIDE", 1)
     done: list[object] = []
 
     async def run() -> list[object]:
