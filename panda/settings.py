@@ -166,6 +166,16 @@ class PilotSettings(Group):
     )
 
 
+class DispatchSettings(Group):
+    """In which order the kinds of work get the slots."""
+
+    shares: dict[str, float] = Field(
+        default={},
+        description='Targets of shares and, as "vo:NAME", of organisations, in any unit; none: priority decides.',
+    )
+    usage_s: float = Field(default=2.0, gt=0, le=3600, description="How old the known use of the shares may be.")
+
+
 class FactorySettings(Group):
     """How the pilot factory follows the demand (domain.md 2.8); what a queue wants stands in the grid file."""
 
@@ -272,6 +282,7 @@ class Settings(BaseSettings):
     brokerage: BrokerageSettings = BrokerageSettings()
     watcher: WatcherSettings = WatcherSettings()
     pilot: PilotSettings = PilotSettings()
+    dispatch: DispatchSettings = DispatchSettings()
     factory: FactorySettings = FactorySettings()
     ddm: DdmSettings = DdmSettings()
     conductor: ConductorSettings = ConductorSettings()

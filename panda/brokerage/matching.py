@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from panda.brokerage.decision import Rejection
+from panda.brokerage.shares import VO
 from panda.brokerage.snapshot import TEST_LABELS, Needs, Release, has_release, show_releases
 from panda.domain.resource_types import resource_type_of
 
@@ -217,7 +218,16 @@ def order(classes: Iterable[ClassFacts], deficits: Mapping[str, float]) -> list[
 
     `deficits` is target minus used per share, in any unit; a share that is not named has 0.
     """
-    return sorted(classes, key=lambda c: (-deficits.get(c.share, 0.0), -c.max_priority, c.oldest, c.id))
+    return sorted(
+        classes,
+        key=lambda c: (
+            -deficits.get(VO + c.needs.vo, 0.0),
+            -deficits.get(c.share, 0.0),
+            -c.max_priority,
+            c.oldest,
+            c.id,
+        ),
+    )
 
 
 def _at_least(name: str, unit: str, has: float | None, asks: float) -> Rejection | None:

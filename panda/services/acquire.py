@@ -66,6 +66,7 @@ def acquire_many(ctx: Context, connection: Connection, asks: Sequence[PilotAsk],
     """
     with connection.begin():
         board.freshen(connection, {ask.queue for ask in asks})
+        board.know_shares(connection, ctx.settings.dispatch)
         cases = [_case(ctx, ask, board) for ask in asks]
         known = [case for case in cases if case is not None]
         nodes = board.unnoted(((case.place.site_id, case.ask.node) for case in known), update=False)
@@ -78,6 +79,7 @@ def acquire_many(ctx: Context, connection: Connection, asks: Sequence[PilotAsk],
         bounds = pop.lower(connection, dry)
     board.note(nodes, update=False)
     board.lowered(bounds, dry)
+    board.handed_out([one for case in known if case.jobs for one in given[id(case)]], ctx.settings.dispatch)
     return [_unknown(ask) if case is None else given[id(case)] for ask, case in zip(asks, cases, strict=True)]
 
 

@@ -15,8 +15,11 @@ from typing import TypeVar, cast
 from sqlalchemy import Connection, RowMapping
 
 from panda.brokerage.matching import ClassFacts, PilotFacts, QueueFacts, order, refusal
+from panda.brokerage.shares import VO, deficits
 from panda.brokerage.snapshot import Release
-from panda.store import facts, handover, queue
+from panda.domain.dispatch import HandedJob
+from panda.settings import DispatchSettings
+from panda.store import counters, facts, handover, queue
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -67,7 +70,9 @@ class Board:
         self._tasks: dict[int, Mapping[str, object]] = {}
         self._noted: dict[tuple[int, str, bool], float] = {}
         self._made: dict[Hashable, object] = {}
+        self._used: dict[str, float] = {}
         self._deficits: dict[str, float] = {}
+        self._used_at = -1e9
 
     # --- queues and classes -----------------------------------------------------------------------------------------
     def freshen(self, connection: Connection, names: Collection[str]) -> None:
@@ -102,7 +107,7 @@ class Board:
         if site is None:
             return ()
         key = (pilot, place.facts)
-        found = site.orders.get(key)
+        found = None if self._deficits else site.orders.get(key)
         if found is None:
             fits = site.fits.get(key)
             if fits is None:
@@ -111,7 +116,8 @@ class Board:
                 _keep(site.fits, key, fits)
             mine = [site.offers[one].facts for one in fits if site.offers[one].facts.max_priority > queue.EMPTY]
             found = tuple(site.offers[one.id] for one in order(mine, self._deficits))
-            _keep(site.orders, key, found)
+            if not self._deficits:
+                _keep(site.orders, key, found)
         return found
 
     def lowered(self, bounds: Mapping[int, int], gens: Mapping[int, int]) -> None:
@@ -138,6 +144,28 @@ class Board:
             self._sites[site_id] = _Site(lost | offers, gens, old.fits)
         else:
             self._sites[site_id] = _Site(offers, gens)
+
+    # --- fair share -------------------------------------------------------------------------------------------------
+    def know_shares(self, connection: Connection, settings: DispatchSettings) -> None:
+        """Read the use of the shares where it is too old; hand-outs of this process are added until then."""
+        if settings.shares and time.monotonic() - self._used_at >= settings.usage_s:
+            self._used = {}
+            self._used_at = time.monotonic()
+            for row in counters.used_by_share(connection):
+                self._use(row["share"], row["vo"], row["cores"])
+            self._deficits = deficits(settings.shares, self._used)
+
+    def handed_out(self, jobs: Iterable[HandedJob], settings: DispatchSettings) -> None:
+        """Count jobs that were handed out just now."""
+        if settings.shares:
+            for job in jobs:
+                task = self._tasks.get(job.task_id)
+                self._use("" if task is None else str(task["share"]), job.vo, job.cores)
+            self._deficits = deficits(settings.shares, self._used)
+
+    def _use(self, share: str, vo: str, cores: float) -> None:
+        for name in (share, VO + vo):
+            self._used[name] = self._used.get(name, 0.0) + cores
 
     # --- tasks ------------------------------------------------------------------------------------------------------
     def tasks(self, connection: Connection, versions: Mapping[int, float]) -> dict[int, Mapping[str, object]]:

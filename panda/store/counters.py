@@ -89,6 +89,17 @@ def counts_of_all(connection: Connection) -> list[RowMapping]:
     return list(connection.execute(text(EXACT.format(where="true"))).mappings())
 
 
+_USED = text("""
+    SELECT t.share, t.vo, sum(c.cores)::float8 AS cores FROM job_count c JOIN production_task t ON t.id = c.task_id
+    WHERE c.status IN ('sent', 'starting', 'running') AND c.cores > 0 GROUP BY t.share, t.vo
+""")
+
+
+def used_by_share(connection: Connection) -> list[RowMapping]:
+    """How many cores do the jobs in pilots' hands have per share and organisation, as of the last fold?"""
+    return list(connection.execute(_USED).mappings())
+
+
 def ensure_watermark(connection: Connection) -> None:
     """Make the watermark's row where nothing was ever folded."""
     if connection.scalar(text("SELECT 1 FROM fold_watermark WHERE name = 'counts'")) is None:

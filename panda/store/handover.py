@@ -26,7 +26,7 @@ def jobs_in_hand(connection: Connection, jobs: Sequence[int]) -> list[RowMapping
 _COMMON = text("""
     SELECT t.id, extract(epoch FROM t.stage_since)::float8 AS version, t.name, t.label, t.vo, t.owner, t.working_group,
            t.processing_type, t.transformation, t.parameters, t.release, t.architecture, t.cores, t.memory_mb,
-           t.disk_mb, t.work_hs23_s, t.wall_s, t.outputs, t.seed, t.events_per_job,
+           t.disk_mb, t.work_hs23_s, t.wall_s, t.outputs, t.seed, t.events_per_job, t.share,
            EXISTS (SELECT 1 FROM task_input i WHERE i.task_id = t.id) AS has_input
     FROM production_task t WHERE t.id = ANY(:tasks)
 """)

@@ -17,6 +17,7 @@ from panda.brokerage.matching import (
     order,
     refusal,
 )
+from panda.brokerage.shares import deficits
 from panda.brokerage.snapshot import Release
 from panda.domain.work import LABELS
 from tests.brokerage.builders import X86, releases, some_needs
@@ -179,3 +180,12 @@ def test_an_unknown_value_never_refuses(name: str) -> None:
     pilot = PilotFacts(1, "managed", 10**6, 10**6, 64, 3000, 10**6, frozenset({"25.0.1"}), frozenset({"atlas"}))
     unknown: dict[str, Any] = {name: None}
     assert refusal(replace(pilot, **unknown), replace(CLASS, needs=needs), QUEUE) is None
+
+
+def test_what_lacks_most_of_its_target_goes_first() -> None:
+    lacks = deficits({"mc": 3, "data": 1, "vo:atlas": 1, "vo:charmm": 1}, {"mc": 30, "other": 10, "vo:atlas": 40})
+    assert lacks["data"] == 0.25
+    assert lacks["mc"] == 0.0
+    assert lacks["other"] == -0.25
+    assert lacks["vo:charmm"] == 0.5
+    assert deficits({}, {"mc": 5}) == {}
