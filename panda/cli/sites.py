@@ -1,14 +1,14 @@
-"""Owns `panda sites`, `panda site` and `panda workers`: the grid as it is now, and an operator's word on a site."""
+"""Owns `panda sites` and `panda site`: the grid as it is now, and an operator's word on a site."""
 
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from panda.cli.asking import AsJson, Limit, Offset, one_command, print_json, print_table, tally
+from panda.cli.asking import AsJson, one_command, print_json, print_table, tally
 from panda.cli.remote import api
 from panda.services.reasons import clock
-from panda.services.survey import SiteView, WorkerView
+from panda.services.survey import SiteView
 
 
 class Status(StrEnum):
@@ -58,29 +58,4 @@ def site(
     print(f"{one.name} is {one.status} since {clock(one.status_since)}{words}; live jobs: {tally(one.jobs)}.")
 
 
-def workers(
-    queue: Annotated[str | None, typer.Argument(help="Only this queue.")] = None,
-    *,
-    every: Annotated[bool, typer.Option("--all", help="Those that ended, too.")] = False,
-    limit: Limit = None,
-    offset: Offset = 0,
-    as_json: AsJson = False,
-) -> None:
-    """List the pilots as their factories describe them, and the jobs in their hands."""
-    with api() as panda:
-        found = panda.look("workers", list[WorkerView], queue=queue, ended=every, limit=limit, offset=offset)
-    if as_json:
-        print_json(found)
-        return
-    rows = [
-        (
-            f"{one.factory}:{one.worker_id}", one.queue, one.status, one.node, one.batch_id, one.n_jobs,
-            ", ".join(map(str, one.jobs)), clock(one.seen_at), one.diag,
-        )
-        for one in found
-    ]  # fmt: skip
-    columns = ("pilot", "queue", "status", "node", "batch id", "jobs done", "in hand", "last heard of", "says")
-    print_table(columns, rows)
-
-
-sites_app, site_app, workers_app = one_command(sites), one_command(site), one_command(workers)
+sites_app, site_app = one_command(sites), one_command(site)

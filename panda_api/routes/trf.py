@@ -8,13 +8,18 @@ from fastapi.responses import PlainTextResponse
 from panda.errors import NotFound
 from panda_api import transforms
 from panda_api.body import WireRoute
+from panda_api.envelope import Envelope
 from panda_api.errors import answer_to
 from panda_api.security import Identity, Policy, permit
 
 router = APIRouter(prefix="/trf/user", tags=["trf"], route_class=WireRoute)
 
 
-@router.get("/{name}", response_class=PlainTextResponse)
+@router.get(
+    "/{name}",
+    response_class=PlainTextResponse,
+    responses={404: {"model": Envelope, "description": "No such program."}},
+)
 def transform(
     name: Annotated[str, Path(max_length=255)], _caller: Annotated[Identity, permit(Policy.READ_TOPOLOGY)]
 ) -> Response:

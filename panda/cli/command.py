@@ -1,0 +1,62 @@
+"""Owns `panda command`: an operator's commands to Harvester instances, which fetch them within a minute or so."""
+
+from typing import Annotated
+
+import typer
+
+from panda.cli.asking import connected, person
+from panda.domain.harvester import HarvesterOrder, kill_worker_ids, kill_workers, report_statistics, set_workers
+from panda.services import harvester
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+
+Instance = Annotated[str | None, typer.Option("--harvester", help="The instance; without it all that serve the queue.")]
+Queue = Annotated[str, typer.Argument(help="The queue.")]
+
+
+def _give(order: HarvesterOrder, instance: str | None, queue: str | None) -> None:
+    with connected() as ctx:
+        given = harvester.give(ctx, order, person(), harvester=instance, queue=queue)
+    for number, name in given:
+        print(f"Command {number} waits for {name}: {order.command}")
+
+
+@app.command("kill-workers")
+def kill(
+    queue: Queue,
+    *,
+    status: Annotated[list[str] | None, typer.Option(help="Of this status; may be repeated (submitted).")] = None,
+    element: Annotated[list[str] | None, typer.Option("--ce", help="At this computing element only.")] = None,
+    host: Annotated[list[str] | None, typer.Option(help="Of this submission host only.")] = None,
+    instance: Instance = None,
+) -> None:
+    """Kill the workers of a queue (KILL_WORKERS); without options those that were submitted and wait."""
+    _give(kill_workers(queue, tuple(status or ()), tuple(element or ()), tuple(host or ())), instance, queue)
+
+
+@app.command("kill-ids")
+def kill_ids(
+    instance: Annotated[str, typer.Argument(metavar="HARVESTER", help="The instance.")],
+    workers: Annotated[list[int], typer.Argument(metavar="WORKER...", help="Its numbers of the workers.")],
+) -> None:
+    """Kill single workers (SYNC_WORKERS_KILL)."""
+    _give(kill_worker_ids(tuple(workers)), instance, None)
+
+
+@app.command("set-workers")
+def set_n(
+    queue: Queue,
+    number: Annotated[int, typer.Argument(metavar="N", min=0, max=100_000, help="New workers to submit.")],
+    *,
+    resource_type: Annotated[str, typer.Option(help="SCORE, MCORE, SCORE_HIMEM or MCORE_HIMEM.")] = "SCORE",
+    job_type: Annotated[str, typer.Option(help="The kind of work, as the instance names it.")] = "managed",
+    instance: Instance = None,
+) -> None:
+    """Have new workers submitted at a queue that is steered from here (SET_N_WORKERS_JOBTYPE)."""
+    _give(set_workers(queue, job_type, resource_type, number), instance, queue)
+
+
+@app.command("report-statistics")
+def report(queue: Queue, *, instance: Instance = None) -> None:
+    """Have the numbers of a queue's workers told at once (REPORT_WORKER_STATS)."""
+    _give(report_statistics(queue), instance, queue)

@@ -1,0 +1,108 @@
+"""Owns `panda workers`: pilots as their factories describe them, and what Harvester instances say of themselves."""
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from panda.cli.asking import AsJson, Limit, Offset, connected, one_command, print_json, print_table, tally
+from panda.cli.remote import api
+from panda.services import harvester
+from panda.services.context import Context
+from panda.services.reasons import clock
+from panda.services.survey import WorkerView
+
+
+class Show(StrEnum):
+    """What to list."""
+
+    PILOTS = "pilots"
+    HARVESTERS = "harvesters"
+    STATISTICS = "statistics"
+    COMMANDS = "commands"
+    DIALOGS = "dialogs"
+    METRICS = "metrics"
+
+
+def workers(
+    queue: Annotated[str | None, typer.Argument(help="Only the pilots of this queue.")] = None,
+    *,
+    show: Annotated[Show, typer.Option(help="Pilots, or what Harvester said.")] = Show.PILOTS,
+    every: Annotated[bool, typer.Option("--all", help="Pilots that ended, too.")] = False,
+    limit: Limit = None,
+    offset: Offset = 0,
+    as_json: AsJson = False,
+) -> None:
+    """List the pilots and the jobs in their hands; with `--show` what Harvester instances said."""
+    if show is not Show.PILOTS:
+        _show(show, limit, offset, as_json=as_json)
+        return
+    with api() as panda:
+        found = panda.look("workers", list[WorkerView], queue=queue, ended=every, limit=limit, offset=offset)
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (
+            f"{one.factory}:{one.worker_id}", one.queue, one.status, one.node, one.batch_id, one.n_jobs,
+            ", ".join(map(str, one.jobs)), clock(one.seen_at), one.diag,
+        )
+        for one in found
+    ]  # fmt: skip
+    columns = ("pilot", "queue", "status", "node", "batch id", "jobs done", "in hand", "last heard of", "says")
+    print_table(columns, rows)
+
+
+def _show(show: Show, limit: int | None, offset: int, *, as_json: bool) -> None:
+    with connected() as ctx:
+        found = _read(ctx, show, limit, offset)
+    if as_json:
+        print_json(found)
+        return
+    print_table(COLUMNS[show], [ROW[show](one) for one in found])
+
+
+def _read(ctx: Context, show: Show, limit: int | None, offset: int) -> Sequence[object]:
+    if show is Show.COMMANDS:
+        return harvester.commands(ctx, limit=limit, offset=offset)
+    if show is Show.DIALOGS:
+        return harvester.dialogs(ctx, limit=limit, offset=offset)
+    whole: Mapping[Show, Callable[[Context], Sequence[object]]] = {
+        Show.HARVESTERS: harvester.instances,
+        Show.STATISTICS: harvester.statistics,
+        Show.METRICS: harvester.metrics,
+    }
+    found: Sequence[object] = whole[show](ctx)
+    return found[offset : None if limit is None else offset + limit]
+
+
+def _instance(one: harvester.Instance) -> tuple[object, ...]:
+    last = f"{one.last_level}: {one.last_text}" if one.last_text is not None else None
+    return one.name, one.host, one.version, clock(one.heard_at), tally(one.workers), one.commands_waiting, last
+
+
+def _command(one: harvester.Command) -> tuple[object, ...]:
+    stages = (("acknowledged", one.acknowledged_at), ("fetched", one.fetched_at), ("waiting", one.created_at))
+    state, at = next((name, when) for name, when in stages if when is not None)
+    return one.id, one.harvester, one.command, one.arguments, one.who, state, clock(at)
+
+
+COLUMNS: dict[Show, tuple[str, ...]] = {
+    Show.HARVESTERS: ("harvester", "host", "version", "last heartbeat", "workers", "commands waiting", "last said"),
+    Show.STATISTICS: ("queue", "harvester", "job type", "resource type", "status", "workers", "reported"),
+    Show.COMMANDS: ("id", "harvester", "command", "arguments", "who", "state", "since"),
+    Show.DIALOGS: ("when", "harvester", "module", "about", "level", "says"),
+    Show.METRICS: ("harvester", "host", "when", "metrics"),
+}
+ROW: dict[Show, Callable[..., tuple[object, ...]]] = {
+    Show.HARVESTERS: _instance,
+    Show.STATISTICS: lambda one: (
+        one.queue, one.harvester, one.job_type, one.resource_type, one.status, one.n, clock(one.at),
+    ),
+    Show.COMMANDS: _command,
+    Show.DIALOGS: lambda one: (clock(one.said_at), one.harvester, one.module, one.about, one.level, one.text),
+    Show.METRICS: lambda one: (one.harvester, one.host, clock(one.at), one.metrics),
+}  # fmt: skip
+
+workers_app = one_command(workers)
