@@ -275,6 +275,9 @@ class Settings(BaseSettings):
     notify_key: SecretStr | None = Field(
         default=None, description="Secret of the DDM's callbacks; unset = a random one in data_dir."
     )
+    cache_days: float = Field(
+        default=30, gt=0, le=3650, description="Users' files in the cache are dropped after so many days without use."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Least severity logged."
     )

@@ -4,6 +4,7 @@ import gc
 import logging
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
 
 import uvicorn
@@ -11,6 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 from panda import settings as panda_settings
 from panda.errors import PandaError
+from panda.services import sandbox
 from panda.settings import Settings
 from panda.wiring import connect
 from panda_api.app import THREADS, build
@@ -39,6 +41,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     Raises SchemaMismatch for tables of another version, Unavailable for a port that is taken.
     """
     context = connect(settings, application="panda-api", pool_size=THREADS // 2)
+    tempfile.tempdir = str(sandbox.draft(context))  # uploads on their way are written into our folder only
     try:
         listener = listen(settings)
         server = uvicorn.Server(configure(build(context), settings))

@@ -19,6 +19,7 @@ from panda_api.routes import (
     absent,
     cache,
     ddm,
+    file_server,
     harvester,
     health,
     job,
@@ -26,10 +27,12 @@ from panda_api.routes import (
     legacy_absent,
     look,
     pilot,
+    secret,
     site,
     statistics,
     system,
     task,
+    task_info,
     trf,
     worker_log,
     worker_node,
@@ -38,7 +41,7 @@ from panda_api.security import check_every_route
 
 ROUTERS = tuple(one.router for one in (
     pilot, job, task, harvester, statistics, worker_log, absent, site, system, ddm, cache, health,
-    legacy, legacy_absent, trf, worker_node, look,
+    legacy, legacy_absent, trf, worker_node, look, file_server, secret, task_info,
 ))  # fmt: skip
 THREADS = 20
 """Threads of the `def` routes: one for each connection that the engine's pool may have."""

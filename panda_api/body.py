@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import json
 import zlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 import orjson
@@ -23,6 +23,9 @@ from panda_api.envelope import failed
 MEBIBYTE = 1024**2
 UPDATE_LIMIT = MEBIBYTE
 LIMIT = 10 * MEBIBYTE
+STREAMED: Mapping[str, int] = {"/api/v1/file_server/upload_cache_file": 769 * MEBIBYTE}
+"""Paths whose bodies are files: they are passed on piece by piece, up to so many bytes, and never unpacked."""
+
 SMALL_BODIES = frozenset({"/api/v1/pilot/update_job", "/api/v1/pilot/update_worker_status"})
 DEPTH_LIMIT = 32
 CHUNK_WAIT_S = 10.0
@@ -54,18 +57,47 @@ class BodyGuard:
             await self.app(scope, receive, send)
             return
         limit = limit_of(scope["path"])
+        if scope["path"] in STREAMED:
+            await self._stream(scope, receive, send, limit)
+            return
         try:
             packed = await self._read(scope, receive, limit)
             body = unpacked(packed, limit) if packed.startswith(_GZIP) else packed
         except _Refusal as refusal:
-            data = {"code": BadRequest.code, "hint": refusal.hint, "fields": []}
             if refusal.unread:
                 await self._drain(receive, DRAINED_LIMITS * limit)
-            answer = failed(refusal.message, data, status=refusal.status, headers={"Connection": "close"})
-            await answer(scope, receive, send)
+            await _answer_of(refusal)(scope, receive, send)
             return
         scope["headers"] = [one for one in scope["headers"] if one[0] != b"content-encoding"]
         await self.app(scope, _replayed(body, receive), send)
+
+    async def _stream(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
+        """Pass a body on as it comes, with the same limits on its size and its pace."""
+        announced = dict(scope["headers"]).get(b"content-length", b"0")
+        if announced.isdigit() and int(announced) > limit:
+            await self._drain(receive, LIMIT)
+            await _answer_of(_too_large(limit))(scope, receive, send)
+            return
+        loop = asyncio.get_running_loop()
+        start, size, ended = loop.time(), 0, False
+
+        async def watched() -> Message:
+            nonlocal size, ended
+            if ended:
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), self.chunk_wait_s)
+            except TimeoutError:
+                raise _as_error(_too_slow()) from None
+            size += len(message.get("body", b""))
+            ended = not message.get("more_body", False)
+            if size > limit:
+                raise _as_error(_too_large(limit))
+            if not ended and loop.time() - start > self.grace_s + size / LEAST_RATE:
+                raise _as_error(_too_slow())
+            return message
+
+        await self.app(scope, watched, send)
 
     async def _read(self, scope: Scope, receive: Receive, limit: int) -> bytes:
         announced = dict(scope["headers"]).get(b"content-length", b"0")
@@ -105,7 +137,7 @@ class BodyGuard:
 
 def limit_of(path: str) -> int:
     """How many bytes a body sent to this path may have, packed or unpacked."""
-    return UPDATE_LIMIT if path in SMALL_BODIES else LIMIT
+    return STREAMED.get(path) or (UPDATE_LIMIT if path in SMALL_BODIES else LIMIT)
 
 
 def unpacked(packed: bytes, limit: int) -> bytes:
@@ -120,6 +152,15 @@ def unpacked(packed: bytes, limit: int) -> bytes:
     if not engine.eof:
         raise _Refusal(400, "the gzip body ends too early", "send the whole body")
     return body
+
+
+def _answer_of(refusal: _Refusal) -> Response:
+    data = {"code": BadRequest.code, "hint": refusal.hint, "fields": []}
+    return failed(refusal.message, data, status=refusal.status, headers={"Connection": "close"})
+
+
+def _as_error(refusal: _Refusal) -> BadRequest:
+    return BadRequest(refusal.message, hint=refusal.hint)
 
 
 def _too_large(limit: int, *, unread: bool = False) -> _Refusal:

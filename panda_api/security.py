@@ -69,6 +69,9 @@ class Policy(StrEnum):
     READ_TOPOLOGY = "read the topology"
     NOTIFY = "notify of transfers"
     LOOK = "look at the monitor"
+    KEEP_FILES = "keep files in the cache"
+    FETCH_FILES = "fetch files of the cache"
+    KEEP_SECRETS = "keep secrets"
 
 
 _EVERYBODY = frozenset(Role)
@@ -94,6 +97,9 @@ PERMISSIONS: Mapping[Policy, frozenset[Role]] = {
     Policy.READ_TOPOLOGY: _EVERYBODY,
     Policy.NOTIFY: frozenset({Role.SERVICE}),
     Policy.LOOK: frozenset({Role.SITE_ADMIN, Role.OPERATOR}),  # pages show everybody's work
+    Policy.KEEP_FILES: _OWNERS,
+    Policy.FETCH_FILES: _EVERYBODY,
+    Policy.KEEP_SECRETS: _OWNERS,
 }
 
 

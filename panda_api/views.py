@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from panda.domain.dispatch import ErrorPair
 from panda.domain.states import FINAL_TASK, TaskStage
-from panda.services.read import JobView, TaskView
+from panda.services.read import InputView, JobView, OutputView, TaskView
 from panda.services.survey import DatasetView, TaskInputView
 
 PAUSED = "paused"
@@ -33,10 +33,22 @@ def task_status(task: TaskView) -> str:
     return WORDS.get(task.stage, task.stage.value)
 
 
+def super_status(stage: TaskStage) -> str:
+    """The coarser status that clients sort by: a task that is held or being aborted counts as running."""
+    return "running" if stage is TaskStage.ABORTING else WORDS.get(stage, stage.value)
+
+
+def given_up(task: TaskView) -> int:
+    """How many parts of a task have no job any more that could finish: ended ones less those that were tried again."""
+    ended = sum(task.jobs.get(one, 0) for one in ("failed", "cancelled", "closed"))
+    return max(0, ended - (sum(task.jobs.values()) - task.jobs_made))
+
+
 def task_object(task: TaskView) -> dict[str, object]:
-    """A task with its progress; counts are of jobs, per cent of those made."""
+    """A task with its progress. "Files" are the parts it was cut into, each of which has one job that finishes."""
     made = sum(task.jobs.values())
-    finished, failed = task.jobs.get("finished", 0), task.jobs.get("failed", 0)
+    finished, failed = task.jobs.get("finished", 0), given_up(task)
+    parts = max(1, task.jobs_made)
     return {
         "jediTaskID": task.id,
         "reqID": task.proddb_task or task.id,
@@ -49,7 +61,7 @@ def task_object(task: TaskView) -> dict[str, object]:
         "processingType": task.processing_type,
         "campaign": task.campaign,
         "status": task_status(task),
-        "superStatus": task_status(task),
+        "superStatus": super_status(task.stage),
         "statusComment": task.error or task.hold or task.waits_for,
         "currentPriority": task.priority,
         "cloud": task.cloud,
@@ -65,8 +77,11 @@ def task_object(task: TaskView) -> dict[str, object]:
         "endTime": task.ended_at,
         "njobs": made,
         "njobsByStatus": task.jobs,
-        "pctfinished": round(100 * finished / made) if made else 0,
-        "pctfailed": round(100 * failed / made) if made else 0,
+        "nfiles": task.jobs_made,
+        "nfilesfinished": finished,
+        "nfilesfailed": failed,
+        "pctfinished": round(100 * finished / parts),
+        "pctfailed": round(100 * failed / parts),
     }
 
 
@@ -120,6 +135,36 @@ def job_object(job: JobView) -> dict[str, object]:
         "pilotTiming": job.timing,
         "jobSubStatus": job.why,
         **_errors(job.errors),
+    }
+
+
+def job_metadata(job: JobView) -> dict[str, object]:
+    """What is kept of a job that finished, for people who sum up their tasks."""
+    return {
+        "PandaID": job.id,
+        "attemptNr": job.attempt,
+        "nEvents": job.n_events,
+        "startTime": job.started_at,
+        "endTime": job.ended_at,
+        "cpuConsumptionTime": job.cpu_s,
+        "wallTime": job.wall_s,
+        "maxRSS": job.max_rss_kb,
+        "computingSite": job.site,
+    }
+
+
+def file_object(job_id: int, kind: str, file: InputView | OutputView) -> dict[str, object]:
+    """A file of a job, in the attributes of the clients' FileSpec."""
+    return {
+        "PandaID": job_id,
+        "type": kind,
+        "lfn": file.lfn,
+        "GUID": file.guid,
+        "scope": file.scope,
+        "dataset": file.dataset,
+        "fsize": file.bytes,
+        "checksum": None if file.adler32 is None else f"ad:{file.adler32}",
+        "status": file.state if isinstance(file, OutputView) else "ready",
     }
 
 

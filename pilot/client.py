@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pilot.errors import ServerAwayError, ServerRefusedError
+
+if TYPE_CHECKING:
+    import requests
 
 JsonObject: TypeAlias = dict[str, Any]
 
@@ -113,6 +116,13 @@ class Server:
         found = self._fetch("/cache/ddmendpoints.json", {})
         return found if isinstance(found, dict) else {}
 
+    def program(self, path: str) -> bytes:
+        """A program that the server serves, as it is."""
+        response = self._request("GET", path)
+        if not response.ok:
+            raise _refused(path, response)
+        return response.content
+
     def _post(self, path: str, body: Mapping[str, Any]) -> Envelope:
         return _envelope(self._call("POST", path, json=body))
 
@@ -126,6 +136,18 @@ class Server:
         return answer
 
     def _call(self, method: str, path: str, **arguments: Any) -> Any:
+        response = self._request(method, path, **arguments)
+        try:
+            answer = response.json()
+        except ValueError as error:
+            if response.ok:
+                raise ServerAwayError(f"{path}: the answer is not JSON") from error
+            raise _refused(path, response) from error
+        if not response.ok and not (isinstance(answer, dict) and "success" in answer):
+            raise _refused(path, response)
+        return answer
+
+    def _request(self, method: str, path: str, **arguments: Any) -> "requests.Response":
         import requests
 
         headers = {"Accept": "application/json"}
@@ -140,19 +162,16 @@ class Server:
                 allow_redirects=False,
                 **arguments,
             )
-            status = response.status_code
-            if status >= _SERVER_ERROR or status == _TOO_MANY_REQUESTS:
-                raise ServerAwayError(f"{path}: HTTP {status}")
-            answer = response.json()
-        except ValueError as error:
-            if response.ok:
-                raise ServerAwayError(f"{path}: the answer is not JSON") from error
-            raise ServerRefusedError(f"{path}: HTTP {status}: {response.text[:200]}") from error
         except requests.RequestException as error:
             raise ServerAwayError(f"{path}: {type(error).__name__}") from error
-        if not response.ok and not (isinstance(answer, dict) and "success" in answer):
-            raise ServerRefusedError(f"{path}: HTTP {status}: {response.text[:200]}")
-        return answer
+        status = response.status_code
+        if status >= _SERVER_ERROR or status == _TOO_MANY_REQUESTS:
+            raise ServerAwayError(f"{path}: HTTP {status}")
+        return response
+
+
+def _refused(path: str, response: "requests.Response") -> ServerRefusedError:
+    return ServerRefusedError(f"{path}: HTTP {response.status_code}: {response.text[:200]}")
 
 
 def _envelope(answer: Any) -> Envelope:

@@ -36,12 +36,7 @@ def find_transformation(appdir: str, job: Job) -> Path:
 
     1186 no software folder here, 1211 the release is not installed, 1346 the release has no such transformation.
     """
-    folder = Path(appdir)
-    if not appdir or not folder.is_dir():
-        raise JobError(ErrorCode.NO_SOFTWARE_FOLDER, f"the site's software folder {appdir or '(none)'} is not there")
-    release = folder / checked_name("release", job.release) if job.release else folder
-    if not release.is_dir():
-        raise JobError(ErrorCode.RELEASE_MISSING, f"release {job.release} is not installed in {appdir}")
+    release = _release_folder(appdir, job)
     program = release / checked_name("transformation", job.transformation)
     if not program.is_file() or not os.access(program, os.X_OK):
         message = f"{release} holds no executable {job.transformation}"
@@ -49,12 +44,34 @@ def find_transformation(appdir: str, job: Job) -> Path:
     return program
 
 
-def build_command(job: Job, appdir: str, queue: str, work: Path, cache: Path, inherited: Mapping[str, str]) -> Command:
-    """Argument list and clean environment of a job; JobError if it cannot be run here."""
+def _release_folder(appdir: str, job: Job) -> Path:
+    folder = Path(appdir)
+    if not appdir or not folder.is_dir():
+        raise JobError(ErrorCode.NO_SOFTWARE_FOLDER, f"the site's software folder {appdir or '(none)'} is not there")
+    release = folder / checked_name("release", job.release) if job.release else folder
+    if not release.is_dir():
+        raise JobError(ErrorCode.RELEASE_MISSING, f"release {job.release} is not installed in {appdir}")
+    return release
+
+
+def build_command(
+    job: Job,
+    appdir: str,
+    queue: str,
+    work: Path,
+    cache: Path,
+    inherited: Mapping[str, str],
+    served: Path | None = None,
+) -> Command:
+    """Argument list and clean environment of a job; JobError if it cannot be run here.
+
+    `served` is a program that came from the server; it runs in the environment of the job's release, if it has one.
+    """
     if job.container:
         raise JobError(ErrorCode.CONTAINER_MISSING, f"the job wants container {job.container}, this pilot runs none")
-    program = find_transformation(appdir, job)
-    return Command((str(program), *_arguments(job)), _environment(job, program.parent, queue, work, cache, inherited))
+    program = served or find_transformation(appdir, job)
+    release = program.parent if served is None or not job.release else _release_folder(appdir, job)
+    return Command((str(program), *_arguments(job)), _environment(job, release, queue, work, cache, inherited))
 
 
 def _arguments(job: Job) -> list[str]:

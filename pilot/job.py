@@ -41,6 +41,7 @@ class Job:
     lease: int | None
     name: str
     transformation: str
+    source_url: str
     parameters: str
     release: str
     container: str
@@ -93,7 +94,8 @@ def parse_job(raw: Mapping[str, Any]) -> Job:
         attempt=reference.attempt,
         lease=reference.lease,
         name=_text(raw, "jobName"),
-        transformation=checked_name("transformation", _text(raw, "transformation")),
+        transformation=_transformation(raw),
+        source_url=_text(raw, "sourceURL"),
         parameters=_text(raw, "jobPars"),
         release=_release(raw),
         container=_text(raw, "container_name"),
@@ -106,6 +108,12 @@ def parse_job(raw: Mapping[str, Any]) -> Job:
         outputs=tuple(file for file in all_outputs if file.lfn != log_name),
         log=next((file for file in all_outputs if file.lfn == log_name), None),
     )
+
+
+def _transformation(raw: Mapping[str, Any]) -> str:
+    """The name of a program, or an address (which `pilot.transform` judges)."""
+    name = _text(raw, "transformation")
+    return name if "://" in name else checked_name("transformation", name)
 
 
 def _release(raw: Mapping[str, Any]) -> str:

@@ -27,6 +27,7 @@ from pilot.settings import PilotSettings
 from pilot.steps import LOG, log_to_file, one_line
 from pilot.stop import StopRequest
 from pilot.storage import Storages
+from pilot.transform import fetch_transformation, is_served
 from pilot.workspace import Workspace
 
 REFUSED = "refused"
@@ -147,8 +148,11 @@ class _JobRun:
                 self._obey_stop()
                 appdir = str(self._around.queue.get("appdir") or "")
                 cache = self._around.space.cache
+                served = (
+                    fetch_transformation(self._job, self._around.server, self._work) if is_served(self._job) else None
+                )
                 command = build_command(
-                    self._job, appdir, self._around.settings.queue, self._work, cache, dict(os.environ)
+                    self._job, appdir, self._around.settings.queue, self._work, cache, dict(os.environ), served
                 )
             with self._timed("stagein"):
                 self._stage_in()

@@ -29,7 +29,8 @@ def permitted(who: Identity, request: TaskRequest) -> TaskRequest:
     if Role.PRODUCTION_MANAGER in who.roles:
         return request
     _check_of_a_user(who, request)
-    return replace(request, owner=who.name, priority=min(request.priority, USER_PRIORITY))
+    build = None if request.build is None else permitted(who, request.build)
+    return replace(request, owner=who.name, priority=min(request.priority, USER_PRIORITY), build=build)
 
 
 def _check_of_a_user(who: Identity, request: TaskRequest) -> None:

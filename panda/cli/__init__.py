@@ -47,6 +47,7 @@ COMMANDS = {
     "files": ("panda.cli.data:files_app", "List the files of a dataset or task, and where copies are."),
     "transfers": ("panda.cli.data:transfers_app", "List the blocks of files on their way."),
     "errors": ("panda.cli.data:errors_app", "List what jobs fail with, and where."),
+    "fetch": ("panda.cli.fetch", "Copy the outputs of a task into a folder."),
     "sites": ("panda.cli.sites:sites_app", "List sites with their jobs and pilots."),
     "site": ("panda.cli.sites:site_app", "Show a site, or set it online, brokeroff, test or offline."),
     "workers": ("panda.cli.workers:workers_app", "List pilots and their jobs, or what Harvester says."),

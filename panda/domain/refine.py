@@ -7,46 +7,56 @@ What we cannot do is refused by name: a key that changes what is run is never dr
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from panda.domain.given import Given, kind_of
 from panda.domain.names import bare_name
 from panda.domain.work import InputSpec, OutputSpec, Resources, Split, TaskRequest
 from panda.errors import BadRequest, Refused
-
-Json = Mapping[str, object]
 
 DEFAULT_PRIORITY = 1000
 GIGABYTE = 1024**3
 
 # Keys that change what is run and that are not served (yet): what to do instead.
 NOT_SERVED: Mapping[str, str] = {
-    "buildSpec": "submit without a build step (prun --noBuild)",
     "mergeSpec": "submit a second task that reads the first one's output",
     "multiStepExec": "put the steps into one script",
-    "container_name": "use a release that the sites have installed",
-    "nFiles": "make a dataset of the files wanted",
+    "container_name": "use a release that the sites have installed; no site of this grid runs containers",
+    "preproSpec": "name the input datasets yourself",
     "nSkipFiles": "make a dataset of the files wanted",
     "pfnList": "register the files in a dataset",
     "loadXML": "give files per job, events per job or bytes per job",
     "excludedSite": "name the site to be used instead (site)",
     "eventService": "leave it out",
     "hpoWorkflow": "leave it out",
-    "useSecrets": "leave it out",
+    "useSecrets": "leave it out; jobs do not get secrets here",
+    "addNthFieldToLFN": "leave it out",
+    "tarBallViaDDM": "let the client upload the sandbox",
 }
 
 # prun excludes old logs from every input dataset in these words; our log files are never in an output dataset.
 _USUAL_EXCLUDE = r"\.log\.tgz(\.\d+)*$"
+_NUMBERS = frozenset({"pseudo_input", "number"})
 _STREAM = re.compile(r"\$\{([A-Z][A-Z_]*[0-9]*)(?:/[^}]*)?\}")
 _PRIMARY = "IN"
 
+LIBRARY = "LIB"
+"""Stream of the library that a build step makes, `${LIB}` in the clients' parameters."""
 
-def refine(parameters: Json, *, owner: str, run_program: str = "runGen", parent: int | None = None) -> TaskRequest:
+BUILD = "build"
+"""Task type of the build step of another task."""
+
+
+def refine(
+    parameters: Mapping[str, object], *, owner: str, programs: str = "", parent: int | None = None
+) -> TaskRequest:
     """Read `task_parameters` as a request of `owner`.
 
-    `run_program` is the transformation of tasks that name none (prun leaves it to the server). Raises BadRequest for a
-    missing key or a wrong type, Refused for what is not served; both name the key.
+    Tasks that name no transformation (prun leaves it to the server) run `<programs>runGen`, their build step
+    `<programs>buildGen`; no other address is taken. Raises BadRequest for a missing key or a wrong type, Refused for
+    what is not served; both name the key.
     """
-    given = _Given(parameters)
+    given = Given(parameters)
     for key, instead in NOT_SERVED.items():
         if parameters.get(key):
             raise Refused(f"task_parameters key {key!r} is not served", hint=instead)
@@ -54,9 +64,9 @@ def refine(parameters: Json, *, owner: str, run_program: str = "runGen", parent:
     outputs = _outputs(items, given)
     inputs = () if given.flag("noInput") else _inputs(items, given)
     label = given.text("prodSourceLabel", "user")
-    return TaskRequest(
+    request = TaskRequest(
         name=given.text("taskName"),
-        transformation=given.text("transPath", run_program),
+        transformation=_program(given, programs),
         parameters=_job_parameters(items, outputs, inputs, given.text("sourceURL", "")),
         outputs=outputs,
         split=_split(given, has_input=bool(inputs)),
@@ -79,51 +89,41 @@ def refine(parameters: Json, *, owner: str, run_program: str = "runGen", parent:
         parent_task=parent,
         wire_parameters=json.dumps(dict(parameters), separators=(",", ":"), default=str),
     )
+    spec = parameters.get("buildSpec")
+    return request if not spec else _with_build(request, spec, given, programs)
 
 
-@dataclass(frozen=True, slots=True)
-class _Given:
-    """Typed reading of an untyped dictionary; numbers may be text, null and absent are the same."""
-
-    values: Json
-
-    def text(self, key: str, default: str | None = None) -> str:
-        value = self.values.get(key)
-        if value is None:
-            if default is None:
-                raise BadRequest(f"task_parameters lacks {key!r}", hint=f"give {key} as text")
-            return default
-        if not isinstance(value, str):
-            raise BadRequest(f"task_parameters key {key!r} is {_kind(value)}", hint="it must be text")
-        return value
-
-    def number(self, key: str) -> float | None:
-        value = self.values.get(key)
-        if value is None or value == "":
-            return None
-        if isinstance(value, bool) or not isinstance(value, int | float | str):
-            raise BadRequest(f"task_parameters key {key!r} is {_kind(value)}", hint="it must be a number")
-        try:
-            number = float(value)
-        except ValueError:
-            raise BadRequest(f"task_parameters key {key!r} is {value!r}", hint="it must be a number") from None
-        if number < 0 or number > 2**53 or number != number:  # noqa: PLR0124 - the test for "not a number"
-            raise BadRequest(f"task_parameters key {key!r} is {value}", hint="a number from 0 to 2^53")
-        return number
-
-    def whole(self, key: str) -> int | None:
-        number = self.number(key)
-        if number is not None and number != int(number):
-            raise BadRequest(f"task_parameters key {key!r} is {number}", hint="it must be a whole number")
-        return None if number is None else int(number)
-
-    def flag(self, key: str) -> bool:
-        return self.values.get(key) in (True, 1, "True", "true", "1")
+def _program(given: Given, programs: str) -> str:
+    name = given.text("transPath", "") or f"{programs}runGen"
+    if "://" in name and not (programs and name.startswith(programs)):
+        raise Refused(f"transPath {name!r} is not ours", hint="a program of a release, or none: prun's own is served")
+    return name
 
 
-def _kind(value: object) -> str:
-    names = {list: "a list", dict: "an object", bool: "true or false", int: "a number", float: "a number", str: "text"}
-    return names.get(type(value), type(value).__name__)
+def _with_build(request: TaskRequest, spec: object, given: Given, programs: str) -> TaskRequest:
+    """Add the task that makes the library, and the library as a stream of which every job takes the one file."""
+    if not isinstance(spec, Mapping):
+        raise BadRequest(f"task_parameters key 'buildSpec' is {kind_of(spec)}", hint="it must be an object")
+    one = Given(spec)
+    library = OutputSpec("lib", f"{bare_name(request.name)}.lib", f"{bare_name(request.name)}.lib._${{SN}}.tgz")
+    logs = f"{bare_name(request.name)}.lib.log"
+    words = one.text("jobParameters").replace("${IN}", one.text("archiveName")).replace("${OUT}", "${OUTPUT0}")
+    build = replace(
+        request,
+        name=f"{bare_name(request.name)}.build",
+        transformation=f"{programs}buildGen",
+        parameters=words.strip().replace("${SURL}", given.text("sourceURL", "${SURL}")),
+        outputs=(library, OutputSpec("log", logs, f"{logs}._${{SN}}.tgz", kind="log")),
+        inputs=(),
+        split=Split(n_jobs=1),
+        label=one.text("prodSourceLabel", "panda"),
+        task_type=BUILD,
+        resources=replace(request.resources, cores=1, work_hs23_s=0),
+        wire_parameters=None,
+    )
+    return replace(
+        request, inputs=(*request.inputs, InputSpec(LIBRARY, (library.dataset,), "secondary", 1)), build=build
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +137,10 @@ class _Item:
     hidden: bool
     padded: bool
     ratio: int | None
+    optional: bool = False
 
 
-def _items(given: _Given) -> list[_Item]:
+def _items(given: Given) -> list[_Item]:
     raw = given.values.get("jobParameters")
     if not isinstance(raw, Sequence) or isinstance(raw, str):
         raise BadRequest("task_parameters lacks 'jobParameters'", hint="a list of constants and templates")
@@ -152,28 +153,38 @@ def _items(given: _Given) -> list[_Item]:
 
 def _item(raw: object, where: str) -> _Item:
     if not isinstance(raw, Mapping):
-        raise BadRequest(f"task_parameters {where} is {_kind(raw)}", hint="it must be an object with type and value")
-    one = _Given(raw)
+        raise BadRequest(f"task_parameters {where} is {kind_of(raw)}", hint="it must be an object with type and value")
+    one = Given(raw)
     kind = one.text("type")
     if kind not in {"constant", "template"}:
         raise BadRequest(f"task_parameters {where} has type {kind!r}", hint="'constant' or 'template'")
     exclude = one.text("exclude", "")
-    if one.text("include", "") or exclude not in {"", _USUAL_EXCLUDE} or raw.get("files") or raw.get("offset"):
+    offset = raw.get("offset") if one.text("param_type", "") not in _NUMBERS else None
+    if one.text("include", "") or exclude not in {"", _USUAL_EXCLUDE} or raw.get("files") or offset:
         raise Refused(
             f"task_parameters {where} selects files of its dataset", hint="make a dataset of the files wanted"
         )
     return _Item(
         kind=kind,
-        value=one.text("value"),
+        value=_counted(one),
         file_kind=one.text("param_type", "") if kind == "template" else "",
         dataset=one.text("dataset", "") if kind == "template" else "",
         hidden=one.flag("hidden"),
         padded=raw.get("padding") not in (False, "False", "false"),
-        ratio=one.whole("ratio"),
+        ratio=one.whole("ratio") or one.whole("nFilesPerJob"),
+        optional=one.flag("allowNoOutput"),
     )
 
 
-def _outputs(items: Sequence[_Item], given: _Given) -> tuple[OutputSpec, ...]:
+def _counted(item: Given) -> str:
+    """Write the offset of a number (`%RNDM:100` of prun, `%FIRSTEVENT:100`) into its placeholder."""
+    value, offset = item.text("value"), item.whole("offset")
+    if offset and item.text("param_type", "") in _NUMBERS:
+        value = re.sub(r"\$\{(SEQNUMBER|FIRSTEVENT)\}", rf"${{\1/{offset}}}", value)
+    return value
+
+
+def _outputs(items: Sequence[_Item], given: Given) -> tuple[OutputSpec, ...]:
     """The outputs in the order given, the log last, so that `${OUTPUT0}` is the first real output."""
     optional = given.flag("allowEmptyOutput")
     found = [one for one in items if one.file_kind == "output"] + [one for one in items if one.file_kind == "log"]
@@ -183,7 +194,7 @@ def _outputs(items: Sequence[_Item], given: _Given) -> tuple[OutputSpec, ...]:
             dataset=_dataset(one),
             lfn=_file_template(one.value),
             kind=one.file_kind,
-            optional=optional and one.file_kind != "log",
+            optional=(optional or one.optional) and one.file_kind != "log",
         )
         for place, one in enumerate(found)
     )
@@ -200,7 +211,7 @@ def _file_template(value: str) -> str:
     return re.split(r"[=\s]", value.strip())[-1].strip("\"'")
 
 
-def _inputs(items: Sequence[_Item], given: _Given) -> tuple[InputSpec, ...]:
+def _inputs(items: Sequence[_Item], given: Given) -> tuple[InputSpec, ...]:
     streams: list[InputSpec] = []
     for item in (one for one in items if one.file_kind == "input"):
         placeholder = _STREAM.search(item.value)
@@ -230,16 +241,17 @@ def _job_parameters(
         if item.hidden or item.value == "__delimiter__" or item.file_kind == "log":
             continue
         text += item.value + (" " if item.padded else "")
-    text = text.strip().replace("${SURL}", source_url)
-    for place, output in enumerate(outputs):
+    text = text.strip().replace("${SURL}", source_url or "${SURL}").replace("${LIB}", "${IN/LIB}")
+    # The longest first: one template may be the beginning of another.
+    for place, output in sorted(enumerate(outputs), key=lambda one: -len(one[1].lfn)):
         text = text.replace(output.lfn, f"${{OUTPUT{place}}}")
     for stream in inputs:
         if stream.stream != _PRIMARY:
-            text = re.sub(rf"\$\{{{re.escape(stream.stream)}(?:/[^}}]*)?\}}", f"${{IN/{stream.stream}}}", text)
+            text = re.sub(rf"\$\{{{re.escape(stream.stream)}(/T)?\}}", rf"${{IN/{stream.stream}\1}}", text)
     return text
 
 
-def _split(given: _Given, *, has_input: bool) -> Split:
+def _split(given: Given, *, has_input: bool) -> Split:
     events, per_job = given.whole("nEvents"), given.whole("nEventsPerJob")
     if not has_input and events and not per_job:
         per_job = events
@@ -249,10 +261,11 @@ def _split(given: _Given, *, has_input: bool) -> Split:
         files_per_job=given.whole("nFilesPerJob"),
         bytes_per_job=int(gigabytes * GIGABYTE) if gigabytes else None,
         n_events=None if has_input else events,
+        max_files=given.whole("nFiles") if has_input else None,
     )
 
 
-def _resources(given: _Given) -> Resources:
+def _resources(given: Given) -> Resources:
     cores = given.whole("coreCount") or 1
     memory = given.number("ramCount") or 0
     if given.text("ramUnit", given.text("ramCountUnit", "MBPerCore")).startswith("MBPerCore"):
@@ -264,13 +277,18 @@ def _resources(given: _Given) -> Resources:
     return Resources(
         cores=cores,
         memory_mb=int(memory),
-        disk_mb=int((given.number("workDiskCount") or 0) + (given.number("outDiskCount") or 0)),
+        disk_mb=int((given.number("workDiskCount") or 0) + _megabytes(given, "outDiskCount", "outDiskUnit")),
         work_hs23_s=int(work * events if per_event else work),
         wall_s=given.whole("walltime") or int(hours * 3600),
     )
 
 
-def _site(given: _Given) -> str | None:
+def _megabytes(given: Given, key: str, unit: str) -> float:
+    number = given.number(key) or 0
+    return number / 1024 if given.text(unit, "MB").startswith("kB") else number
+
+
+def _site(given: Given) -> str | None:
     site = given.text("site", "")
     if site and site != "AUTO":
         return site

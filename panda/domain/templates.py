@@ -68,13 +68,23 @@ _SIMPLE: Mapping[str, Callable[[JobNumbers], str]] = {
     "SEED": lambda job: str(job.seed + job.ordinal + 1),
     "NEVENTS": lambda job: str(job.n_events),
     "MAXEVENTS": lambda job: str(job.n_events),
-    "FIRSTEVENT": lambda job: str(job.first_event),
     "SKIPEVENTS": lambda job: str(job.skip_events),
     "SURL": lambda job: job.source_url,
 }
 
 
+# Numbers that a client may shift: `${SEQNUMBER/100}` is 101 in the first job.
+_SHIFTED: Mapping[str, Callable[[JobNumbers], int]] = {
+    "FIRSTEVENT": lambda job: job.first_event,
+    "SEQNUMBER": lambda job: job.ordinal + 1,
+}
+
+
 def _value(place: _Placeholder, numbers: JobNumbers) -> str:
+    shifted = _SHIFTED.get(place.name)
+    if shifted is not None:
+        offset = int(place.argument) if place.argument and place.argument.isdecimal() else 0
+        return f"{shifted(numbers) + offset}{place.index}"
     simple = _SIMPLE.get(place.name)
     if simple is not None:
         return simple(numbers) + (place.index if place.name != "SN" else "")
@@ -85,12 +95,13 @@ def _value(place: _Placeholder, numbers: JobNumbers) -> str:
     return place.text
 
 
-def _inputs(stream: str | None, numbers: JobNumbers) -> str:
-    if not stream or stream in {"T", "L"}:
-        files = next(iter(numbers.inputs.values()), ())
-    else:
-        files = numbers.inputs.get(stream, ())
-    if stream == "T":
+def _inputs(argument: str | None, numbers: JobNumbers) -> str:
+    """`${IN}` is the first stream, `${IN/NAME}` another; `/T` at the end writes a list as Python does."""
+    stream, _, form = (argument or "").rpartition("/") if argument not in {"T", "L"} else ("", "", argument)
+    if form and form not in {"T", "L"}:
+        stream, form = form, ""
+    files = numbers.inputs.get(stream, ()) if stream else next(iter(numbers.inputs.values()), ())
+    if form == "T":
         return "[" + ",".join(f"'{name}'" for name in files) + "]"
     return ",".join(files)
 

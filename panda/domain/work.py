@@ -41,7 +41,8 @@ class OutputSpec:
 class Split:
     """How a task becomes jobs: events, files or bytes per job, or their number; the first set wins (domain.md 2.7).
 
-    `n_jobs` with no input makes that many jobs; `n_events` bounds the events of a task without input.
+    `n_jobs` with no input makes that many jobs; `n_events` bounds the events of a task without input, `max_files` the
+    files that are taken of the primary stream.
     """
 
     events_per_job: int | None = None
@@ -49,6 +50,7 @@ class Split:
     bytes_per_job: int | None = None
     n_jobs: int | None = None
     n_events: int | None = None
+    max_files: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,10 @@ class Resources:
 
 @dataclass(frozen=True, slots=True)
 class TaskRequest:
-    """A production task as its owner asks for it."""
+    """A production task as its owner asks for it.
+
+    `build` is a task that is submitted with it and makes a library that its jobs read (prun without --noBuild).
+    """
 
     name: str
     transformation: str
@@ -97,6 +102,7 @@ class TaskRequest:
     exp_remaining_work: float | None = None
     proddb_task: int | None = None
     wire_parameters: str | None = None
+    build: "TaskRequest | None" = None
 
 
 def check_request(request: TaskRequest) -> TaskRequest:
@@ -126,6 +132,7 @@ def _check_counts(request: TaskRequest) -> None:
         "bytes_per_job": split.bytes_per_job,
         "n_jobs": split.n_jobs,
         "n_events": split.n_events,
+        "max_files": split.max_files,
         "max_attempts": request.max_attempts,
         "cores": needs.cores,
         "bunch_size": request.bunch_size,
@@ -149,7 +156,9 @@ def _check_counts(request: TaskRequest) -> None:
 
 def _check_split(request: TaskRequest) -> None:
     split = request.split
-    if request.inputs or request.parent_task is not None:
+    if any(one.role == "primary" for one in request.inputs):
+        return
+    if request.parent_task is not None and not request.inputs:
         return
     if split.n_jobs is None and not (split.n_events and split.events_per_job):
         raise Refused(
@@ -160,8 +169,8 @@ def _check_split(request: TaskRequest) -> None:
 
 def _check_inputs(request: TaskRequest) -> None:
     primaries = [one for one in request.inputs if one.role == "primary"]
-    if request.inputs and len(primaries) != 1:
-        raise Refused(f"{len(primaries)} primary input streams; exactly one decides the number of jobs")
+    if len(primaries) > 1:
+        raise Refused(f"{len(primaries)} primary input streams; one at most decides the number of jobs")
     for stream in request.inputs:
         if not stream.datasets:
             raise Refused(f"input stream {stream.stream!r} names no dataset")

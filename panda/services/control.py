@@ -5,6 +5,7 @@ conductor or Bamboo work off in chunks, so that dispatch never waits and a resta
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, RowMapping
@@ -17,6 +18,7 @@ from panda.services.dispatch import KILL
 from panda.store import actions, closing, counters, ends, handover, placement, queue, unneeded, work
 
 CHUNK = 1000
+MOST_ATTEMPTS = 50
 STATUSES = ("online", "brokeroff", "test", "offline")
 
 
@@ -30,7 +32,10 @@ class WorkedOff:
 
 # --- the calls ------------------------------------------------------------------------------------------------------
 def abort_task(ctx: Context, task_id: int, who: str, why: str = "aborted") -> None:
-    """Stop a task: waiting jobs are cancelled, running ones hear it with their next heartbeat; what is done stays."""
+    """Stop a task: waiting jobs are cancelled, running ones hear it with their next heartbeat; what is done stays.
+
+    The build step that works for it alone is stopped with it.
+    """
     with ctx.engine.begin() as connection:
         task = _live_task(connection, task_id)
         if task["stage"] != TaskStage.ABORTING:
@@ -38,6 +43,10 @@ def abort_task(ctx: Context, task_id: int, who: str, why: str = "aborted") -> No
         actions.order(connection, "abort", who, task_id=task_id, arguments={"why": why})
         work.add_incident(connection, "info", "control", f"task:{task_id}", f"abort by {who}: {why}")
         work.wake(connection, [task_id])
+        builds = closing.live_builds(connection, task_id)
+    for build in builds:
+        with suppress(Conflict):  # it has just ended by itself
+            abort_task(ctx, build, who, f"task {task_id} is {why}")
 
 
 def finish_task(ctx: Context, task_id: int, who: str) -> None:
@@ -110,6 +119,25 @@ def _continue_outputs(connection: Connection, task: RowMapping) -> None:
         base = one.get("base", one["dataset"])
         outputs.append(one | {"dataset": new.get(base, one["dataset"]), "base": base})
     work.update_task(connection, task["id"], outputs=outputs)
+
+
+def increase_attempts(ctx: Context, task_id: int, increase: int, who: str) -> int:
+    """Let each part of a task fail so many times more; returns the new limit, 50 at most (wire-protocol.md 7.2)."""
+    if increase < 1:
+        raise Refused(f"increase is {increase}; it must be at least 1", hint="1 to 50")
+    with ctx.engine.begin() as connection:
+        task = _live_task(connection, task_id)
+        limit = min(MOST_ATTEMPTS, task["max_attempts"] + increase)
+        work.update_task(connection, task_id, max_attempts=limit)
+        work.add_incident(connection, "info", "control", f"task:{task_id}", f"{limit} attempts by {who}")
+    return int(limit)
+
+
+def look_again(ctx: Context, task_id: int) -> None:
+    """Have a task's story told now, whatever it waits for."""
+    with ctx.engine.begin() as connection:
+        _live_task(connection, task_id)
+        work.wake(connection, [task_id])
 
 
 def set_priority(ctx: Context, task_id: int, priority: int, who: str) -> None:

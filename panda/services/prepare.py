@@ -1,6 +1,6 @@
 """Expansion: inputs are numbered, then jobs and bunches are made in chunks, each one transaction (domain.md 2.7)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -136,7 +136,11 @@ def _next_chunk(ctx: Context, connection: Connection, task: RowMapping) -> tuple
     start = task["next_ordinal"]
     plan = Plan(task["id"], task["needs_id"], task["cores"], task["bunch_size"], start, task["next_input"])
     nothing = Chunk(0, start, task["next_input"])
-    primary = [row for row in work.inputs_of(connection, task["id"]) if row["role"] == "primary"]
+    inputs = work.inputs_of(connection, task["id"])
+    primary = [row for row in inputs if row["role"] == "primary"]
+    empty = _empty_stream(inputs)
+    if empty is not None:
+        return empty, nothing
     room = min(limits.chunk_jobs, limits.max_jobs_per_task - start)
     if primary:
         return _chunk_with_input(ctx, connection, task, plan, primary[0]["stream"], room)
@@ -152,6 +156,15 @@ def _next_chunk(ctx: Context, connection: Connection, task: RowMapping) -> tuple
         events=task["events_per_job"],
         total_events=task["n_events"],
     )
+
+
+def _empty_stream(inputs: Sequence[RowMapping]) -> str | None:
+    """Name a secondary stream without any file: no job could have what it asks for; None if each has some."""
+    for stream in dict.fromkeys(row["stream"] for row in inputs if row["role"] != "primary"):
+        rows = [row for row in inputs if row["stream"] == stream]
+        if not sum(row["n_files"] or 0 for row in rows):
+            return f"input stream {rows[0]['name']} is empty: {', '.join(row['dataset'] for row in rows)}"
+    return None
 
 
 def _too_many(ctx: Context) -> str:
@@ -177,7 +190,8 @@ def _chunk_with_input(
     if events and totals.unknown_events:
         return f"{totals.unknown_events} input files do not say their number of events; use files_per_job", nothing
     total = min(totals.events, task["n_events"] or totals.events)
-    if (plan.start * events >= total) if events else (plan.next_input >= totals.n_files):
+    n_files = min(totals.n_files, task["max_files"] or totals.n_files)
+    if (plan.start * events >= total) if events else (plan.next_input >= n_files):
         return None, nothing
     if room <= 0:
         return _too_many(ctx), nothing
@@ -185,17 +199,17 @@ def _chunk_with_input(
         return None, expansion.expand_by_events(
             connection, plan, stream=stream, events=events, total_events=total, max_jobs=room
         )
-    per_job = _files_per_job(task, totals.n_files)
+    per_job = _files_per_job(task, n_files)
     if per_job is not None:
         per_job = min(per_job, limits.max_files_per_job)
-        return None, expansion.expand_by_files(connection, plan, per_job=per_job, n_files=totals.n_files, max_jobs=room)
+        return None, expansion.expand_by_files(connection, plan, per_job=per_job, n_files=n_files, max_jobs=room)
     return None, expansion.expand_by_bytes(
         connection,
         plan,
         stream=stream,
         limit=task["bytes_per_job"] or limits.max_input_mb_per_job * 1_000_000,
-        max_files=limits.max_files_per_job,
-        n_files=totals.n_files,
+        max_files=min(limits.max_files_per_job, n_files - plan.next_input),
+        n_files=n_files,
         max_jobs=room,
     )
 

@@ -38,6 +38,7 @@ __all__ = [
     "task",
     "tasks",
     "whole_job",
+    "wire_parameters",
 ]
 
 
@@ -282,6 +283,12 @@ def job_ids(ctx: Context, task_id: int) -> list[int]:
     """The ids of a task's jobs, every attempt."""
     with ctx.engine.connect() as connection:
         return store.job_ids(connection, task_id)
+
+
+def wire_parameters(ctx: Context, task_id: int) -> str | None:
+    """The `task_parameters` a client sent, as JSON text; None if the task came in another form."""
+    with ctx.engine.connect() as connection:
+        return store.wire_parameters(connection, task_id)
 
 
 def attempts(ctx: Context, task_id: int, ordinal: int) -> list[JobView]:

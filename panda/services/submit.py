@@ -17,7 +17,7 @@ from panda.domain.states import FINAL_TASK, TaskStage
 from panda.domain.work import InputSpec, TaskRequest, check_request
 from panda.errors import Refused
 from panda.services.context import Context
-from panda.store import expansion, facts, work
+from panda.store import expansion, facts, queue, work
 
 SECONDS_PER_DAY = 86_400.0
 
@@ -43,9 +43,14 @@ def submit_task(ctx: Context, request: TaskRequest, who: str) -> int:
     """Store a production task; returns its id. Raises Refused (with what would work) or Conflict: nothing is stored.
 
     The answer comes before any work: assignment, expansion and transfers are the story's (design.md section 5).
+    A build step is a task of its own, stored in the same transaction; what it makes is an input like any other.
     """
     checked = check(ctx, request)
+    build = None if request.build is None else check(ctx, request.build)
     with ctx.engine.begin() as connection:
+        if build is not None:
+            made_by = _store(ctx, connection, build, who)
+            checked = replace(checked, parent_task=checked.parent_task or made_by)
         return _store(ctx, connection, checked, who)
 
 
@@ -54,6 +59,7 @@ def check(ctx: Context, request: TaskRequest) -> TaskRequest:
     request = check_request(request)
     check_name("release", request.release) if request.release else None
     with ctx.engine.begin() as connection:
+        request = replace(request, site=_site_named(connection, request.site))
         _check_feasible(connection, request)
         request = _with_parent(ctx, connection, request)
         for output in request.outputs:
@@ -64,6 +70,12 @@ def check(ctx: Context, request: TaskRequest) -> TaskRequest:
     if request.ddm_mode == "none" and (request.inputs or request.parent_task):
         raise Refused("a task with ddm 'none' cannot read datasets", hint="use ddm 'embedded', or bring no input")
     return request
+
+
+def _site_named(connection: Connection, name: str | None) -> str | None:
+    """Give the site that a name stands for: PanDA's clients name queues."""
+    found = () if name is None else queue.queues(connection, [name])
+    return str(found[0]["site"]) if found else name
 
 
 def _store(ctx: Context, connection: Connection, request: TaskRequest, who: str, *, implicit: bool = False) -> int:
@@ -124,8 +136,9 @@ def _check_release(request: TaskRequest, known: Sequence[SiteFacts]) -> None:
 def _with_parent(ctx: Context, connection: Connection, request: TaskRequest) -> TaskRequest:
     """Find every input: a dataset of the catalogue, or the output of a submitted task, which becomes the parent."""
     parents: set[int] = set()
+    to_be_built = {one.dataset for one in request.build.outputs} if request.build else set()
     for stream in request.inputs:
-        for name in stream.datasets:
+        for name in (one for one in stream.datasets if one not in to_be_built):
             parent = _parent_of(ctx, connection, bare_name(name))
             if parent is not None:
                 parents.add(parent)

@@ -44,6 +44,16 @@ def children(connection: Connection, task_id: int) -> list[int]:
     return list(connection.execute(query, {"task": task_id}).scalars())
 
 
+def live_builds(connection: Connection, task_id: int) -> list[int]:
+    """Which build steps that still work make a library for this task?"""
+    query = text("""
+        SELECT DISTINCT b.id FROM task_input i JOIN dataset d ON d.name = i.dataset
+        JOIN production_task b ON b.id = d.task_id AND b.task_type = 'build'
+        WHERE i.task_id = :task AND b.stage IN ('registered', 'assigned', 'running') ORDER BY b.id
+    """)
+    return list(connection.execute(query, {"task": task_id}).scalars())
+
+
 def failed_ordinals(connection: Connection, task_id: int, limit: int) -> list[int]:
     """Which jobs were the last attempt of an ordinal that never finished?"""
     query = text("""

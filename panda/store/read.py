@@ -27,11 +27,14 @@ class TaskFilter:
     parent_id: int | None = None
     ids: tuple[int, ...] | None = None
     modified_since: object = None
+    held: bool | None = None
+    request_ids: tuple[int, ...] | None = None
+    not_type: str | None = None
 
 
 _TASK_FILTER = """
     WHERE (CAST(:ids AS bigint[]) IS NULL OR id = ANY(:ids))
-      AND (CAST(:name AS text) IS NULL OR name LIKE :name)
+      AND (CAST(:name AS text) IS NULL OR rtrim(name, '/') LIKE rtrim(:name, '/'))
       AND (CAST(:stages AS task_stage[]) IS NULL OR stage = ANY(CAST(:stages AS task_stage[])))
       AND (CAST(:owner AS text) IS NULL OR owner = :owner)
       AND (CAST(:vo AS text) IS NULL OR vo = :vo)
@@ -39,6 +42,9 @@ _TASK_FILTER = """
       AND (CAST(:cloud AS text) IS NULL OR cloud = :cloud)
       AND (CAST(:parent AS bigint) IS NULL OR parent_id = :parent)
       AND (CAST(:since AS timestamptz) IS NULL OR GREATEST(stage_since, submitted_at, ended_at) >= :since)
+      AND (CAST(:held AS boolean) IS NULL OR (hold IS NOT NULL) = :held)
+      AND (CAST(:requests AS bigint[]) IS NULL OR COALESCE(proddb_task, id) = ANY(:requests))
+      AND (CAST(:not_type AS text) IS NULL OR task_type <> :not_type)
     ORDER BY id DESC LIMIT :limit OFFSET :offset
 """
 
@@ -55,6 +61,9 @@ def tasks(connection: Connection, wanted: TaskFilter, limit: int | None, offset:
         "cloud": wanted.cloud,
         "parent": wanted.parent_id,
         "since": wanted.modified_since,
+        "held": wanted.held,
+        "requests": None if wanted.request_ids is None else list(wanted.request_ids),
+        "not_type": wanted.not_type,
         "limit": limit,
         "offset": offset,
     }
@@ -124,6 +133,13 @@ def job_ids(connection: Connection, task_id: int) -> list[int]:
     """Tell the ids of a task's jobs, every attempt, in order."""
     rows = connection.execute(text("SELECT id FROM job WHERE task_id = :task ORDER BY id"), {"task": task_id})
     return list(rows.scalars())
+
+
+def wire_parameters(connection: Connection, task_id: int) -> str | None:
+    """What did a client send as this task's parameters? None if it came in another form."""
+    query = text("SELECT wire_parameters FROM production_task WHERE id = :task")
+    words: str | None = connection.scalar(query, {"task": task_id})
+    return words
 
 
 def outputs(connection: Connection, job_id: int) -> list[RowMapping]:

@@ -300,6 +300,7 @@ production_task = Table(
     Column("bytes_per_job", BigInteger),
     Column("n_jobs", Integer),
     Column("n_events", BigInteger),
+    Column("max_files", Integer),
     Column("outputs", JSONB, nullable=False),
     Column("ddm_mode", Text, nullable=False),
     Column("preset_site", Text),
@@ -660,6 +661,28 @@ pending_action = Table(
     Column("done_at", When),
     Column("outcome", Text),
     Index("ix_pending_action_open", "id", postgresql_where=text("done_at IS NULL")),
+)
+
+# --- users ----------------------------------------------------------------------------------------------------------
+cache_file = Table(
+    "cache_file",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("checksum", BigInteger),
+    Column("uploaded_at", When, nullable=False, server_default=NOW),
+    Column("used_at", When, nullable=False, server_default=NOW, index=True),
+    Index("ix_cache_file_contents", "owner", "bytes", "checksum"),
+)
+
+user_secret = Table(
+    "user_secret",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    Column("set_at", When, nullable=False, server_default=NOW),
 )
 
 incident = Table(

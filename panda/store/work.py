@@ -1,6 +1,6 @@
 """Production tasks in the database: insert, lease, stage, wake-up. Which jobs they have is `store.jobs`' business."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from uuid import UUID
@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from panda.domain.lease import Lease
 from panda.domain.names import bare_name, scope_of
 from panda.domain.states import TASK_CHANGES, TaskStage
-from panda.domain.work import TaskRequest
+from panda.domain.work import InputSpec, TaskRequest
 from panda.errors import Conflict, LeaseLost, NotFound
 from panda.store.schema import dataset, needs, production_task, task_input
 
@@ -22,7 +22,7 @@ def insert_task(
 ) -> int:
     """Store a checked request with its input streams and its output datasets, open and empty; returns the id.
 
-    The primary stream is always number 1: failures are charged to its files (`store.ends`).
+    The primary stream is always number 1, and no other is: failures are charged to its files (`store.ends`).
     """
     task_id: int = connection.execute(
         insert(production_task)
@@ -41,7 +41,7 @@ def insert_task(
             "dataset": bare_name(name),
             "files_per_job": stream.files_per_job,
         }
-        for number, stream in enumerate(sorted(request.inputs, key=lambda one: one.role != "primary"), start=1)
+        for number, stream in _numbered(request)
         for place, name in enumerate(stream.datasets)
     ]
     if rows:
@@ -49,6 +49,12 @@ def insert_task(
     for kind, name in sorted({(one.kind, bare_name(one.dataset)) for one in request.outputs}):
         insert_dataset(connection, name, kind, task_id)
     return task_id
+
+
+def _numbered(request: TaskRequest) -> Iterator[tuple[int, InputSpec]]:
+    others = [one for one in request.inputs if one.role != "primary"]
+    yield from ((1, one) for one in request.inputs if one.role == "primary")
+    yield from enumerate(others, start=2)
 
 
 def _columns(request: TaskRequest) -> dict[str, object]:

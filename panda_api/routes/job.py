@@ -5,15 +5,18 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from panda.auth.permission import permitted
-from panda.services import control, ownership, read, submit
+from panda.domain.states import JobStatus
+from panda.errors import Conflict
+from panda.services import control, dispatch, ownership, read, submit, tasklist
 from panda.services.reassign import reassign_jobs
 from panda.services.submit import LooseJob
 from panda_api.body import WireRoute
 from panda_api.context import ASYNCHRONOUS, Ctx
 from panda_api.envelope import Envelope, WireResponse, succeeded
 from panda_api.security import Identity, Policy, permit
-from panda_api.views import job_object
-from panda_api.wire.job import DescribeJobs, JobId, KillJobs, ReassignJobs, SubmitJobs
+from panda_api.views import file_object, job_metadata, job_object
+from panda_api.wire.job import DescribeJobs, JobId, KillJobs, ReassignJobs, SetDebugMode, SubmitJobs
+from panda_api.wire.task import TaskId
 
 router = APIRouter(prefix="/api/v1/job", tags=["job"], route_class=WireRoute)
 
@@ -54,10 +57,42 @@ def post_get_description(wanted: DescribeJobs, ctx: Ctx, caller: Reader) -> Wire
     return _descriptions(ctx, caller, wanted.job_ids)
 
 
+@router.post("/get_description_incl_archive", response_model=Envelope)
+def get_description_incl_archive(wanted: DescribeJobs, ctx: Ctx, caller: Reader) -> WireResponse:
+    """The same: final jobs are kept where the others are."""
+    return _descriptions(ctx, caller, wanted.job_ids)
+
+
 def _descriptions(ctx: Ctx, caller: Identity, job_ids: list[int]) -> WireResponse:
     ownership.check_jobs(ctx, caller, job_ids)
-    found = {one.id: job_object(one) for one in read.jobs(ctx, job_ids)}
+    inputs, outputs = tasklist.input_files_of(ctx, job_ids), tasklist.output_files_of(ctx, job_ids)
+    found: dict[int, dict[str, object]] = {}
+    for one in read.jobs(ctx, job_ids):
+        files = [file_object(one.id, "input", file) for file in inputs.get(one.id, [])]
+        files += [file_object(one.id, file.kind, file) for file in outputs.get(one.id, [])]
+        found[one.id] = {**job_object(one), "Files": files}
     return succeeded([found.get(one) for one in job_ids])
+
+
+@router.get("/get_metadata_for_analysis_jobs", response_model=Envelope)
+def get_metadata_for_analysis_jobs(
+    task_id: Annotated[TaskId, Query()], ctx: Ctx, caller: Annotated[Identity, permit(Policy.READ_TASKS)]
+) -> WireResponse:
+    """What is kept of the task's finished jobs: events, times, memory. Reports of the payload's own are not kept."""
+    ownership.check_tasks(ctx, caller, [task_id])
+    read.task(ctx, task_id)
+    return succeeded([job_metadata(one) for one in read.jobs_of(ctx, task_id, JobStatus.FINISHED)])
+
+
+@router.post("/set_debug_mode", response_model=Envelope)
+def set_debug_mode(wanted: SetDebugMode, ctx: Ctx, caller: Steerer) -> WireResponse:
+    """Have the pilot of a running job send the end of its output with every heartbeat, or stop that."""
+    ownership.check_jobs(ctx, caller, [wanted.job_id])
+    job = read.job(ctx, wanted.job_id)
+    told = dispatch.set_command(ctx, [job.id], "debug" if wanted.mode else "debugoff", caller.name)
+    if not told:
+        raise Conflict(f"job {job.id} is {job.status.value}; no pilot holds it", hint="debug a job that runs")
+    return succeeded("the pilot hears it with its next heartbeat")
 
 
 @router.post("/kill", response_model=Envelope, openapi_extra=ASYNCHRONOUS)

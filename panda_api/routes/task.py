@@ -15,6 +15,7 @@ from panda_api.views import task_details, task_object, task_status
 from panda_api.wire.task import (
     ChangePriority,
     FinishTask,
+    IncreaseAttempts,
     PreviewTask,
     RetryTask,
     SubmitTask,
@@ -33,11 +34,14 @@ Steerer = Annotated[Identity, permit(Policy.STEER_TASKS)]
 ACCEPTED = 0
 """PanDA's code of a command that was registered (wire-protocol.md 7)."""
 
+REACTIVATED = 1
+
 
 @router.post("/submit", response_model=Envelope, openapi_extra=ASYNCHRONOUS)
 def submit_task(wanted: SubmitTask, ctx: Ctx, caller: Submitter) -> WireResponse:
     """Store a new production task; `data` is its id. Clouds, jobs and transfers follow after the answer."""
-    task_id = submit.submit_task(ctx, permitted(caller, wanted.task(caller.name)), caller.name)
+    request = permitted(caller, wanted.task(caller.name, f"{ctx.settings.api_url}/trf/user/"))
+    task_id = submit.submit_task(ctx, request, caller.name)
     return succeeded(task_id, f"succeeded. new jediTaskID={task_id}")
 
 
@@ -128,6 +132,30 @@ def resume(wanted: TaskCommand, ctx: Ctx, caller: Steerer) -> WireResponse:
     ownership.check_tasks(ctx, caller, [wanted.task_id])
     control.resume_task(ctx, wanted.task_id, caller.name)
     return succeeded(ACCEPTED, "accepted")
+
+
+@router.post("/reactivate", response_model=Envelope)
+def reactivate(wanted: TaskCommand, ctx: Ctx, caller: Steerer) -> WireResponse:
+    """Look at the task at once, whatever it waits for; `data` 1 is PanDA's code for that."""
+    ownership.check_tasks(ctx, caller, [wanted.task_id])
+    control.look_again(ctx, wanted.task_id)
+    return succeeded(REACTIVATED, "accepted")
+
+
+@router.post("/reload_input", response_model=Envelope, openapi_extra=ASYNCHRONOUS)
+def reload_input(wanted: TaskCommand, ctx: Ctx, caller: Steerer) -> WireResponse:
+    """Try again what failed. The contents of input datasets are taken once: what came to them later is a new task's."""
+    ownership.check_tasks(ctx, caller, [wanted.task_id])
+    control.retry_task(ctx, wanted.task_id, caller.name)
+    return succeeded(ACCEPTED, "accepted; the input is the one that was taken at first")
+
+
+@router.post("/increase_attempts", response_model=Envelope)
+def increase_attempts(wanted: IncreaseAttempts, ctx: Ctx, caller: Steerer) -> WireResponse:
+    """Let each part of the task fail more often before it is given up."""
+    ownership.check_tasks(ctx, caller, [wanted.task_id])
+    limit = control.increase_attempts(ctx, wanted.task_id, wanted.increase, caller.name)
+    return succeeded(ACCEPTED, f"at most {limit} attempts")
 
 
 @router.post("/change_priority", response_model=Envelope, openapi_extra=ASYNCHRONOUS)

@@ -44,3 +44,10 @@ class ReassignJobs(WireModel):
     """Jobs to be brokered again."""
 
     job_ids: Annotated[list[JobId], Field(min_length=1, max_length=1000)]
+
+
+class SetDebugMode(WireModel):
+    """Debug mode of one job, on or off."""
+
+    job_id: JobId
+    mode: bool

@@ -109,11 +109,11 @@ class SubmitTask(WireModel):
             raise ValueError("give either task_parameters (as PanDA's clients do) or request (our own form)")
         return self
 
-    def task(self, owner: str) -> TaskRequest:
-        """The request as the domain knows it, whichever form it came in."""
+    def task(self, owner: str, programs: str) -> TaskRequest:
+        """The request as the domain knows it, whichever form it came in; `programs` is where prun's own are served."""
         if self.request is not None:
             return self.request.request(owner)
-        return refine(self.task_parameters or {}, owner=owner, parent=self.parent_tid)
+        return refine(self.task_parameters or {}, owner=owner, programs=programs, parent=self.parent_tid)
 
 
 class ExpectedForm(OwnModel):
@@ -155,6 +155,12 @@ class RetryTask(TaskCommand):
     """Try again what failed in a task that ended. Changed parameters would make another task and are refused."""
 
     new_parameters: dict[str, object] | None = None
+
+
+class IncreaseAttempts(TaskCommand):
+    """So many more failures are allowed for each part of the task."""
+
+    increase: Annotated[int, Field(ge=1, le=50)] = 3
 
 
 class ChangePriority(TaskCommand):

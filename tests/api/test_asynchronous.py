@@ -190,6 +190,12 @@ CASES: dict[str, Case] = {
         recorded=lambda world, _data: world.is_due() and world.counts() == {"activated": 2, "defined": 1, "failed": 1},
         done=lambda world, _data: world.counts() == {"activated": 3, "failed": 1},
     ),
+    "task/reload_input": Case(
+        before=a_failed_task,
+        body=of_task,
+        recorded=lambda world, _data: world.is_due() and world.counts() == {"activated": 2, "defined": 1, "failed": 1},
+        done=lambda world, _data: world.counts() == {"activated": 3, "failed": 1},
+    ),
     "task/pause": Case(
         body=of_task,
         recorded=lambda world, _data: world.orders() == ["hold"] and bool(world.ready_priorities()),

@@ -258,4 +258,4 @@ def test_what_is_wrong_is_named(model: type[BaseModel], body: dict[str, object],
 
 def test_task_parameters_that_mean_nothing_are_refused_by_the_refinement() -> None:
     with pytest.raises(BadRequest, match="jobParameters"):
-        SubmitTask(task_parameters={"taskName": "x"}).task("tester")
+        SubmitTask(task_parameters={"taskName": "x"}).task("tester", "")

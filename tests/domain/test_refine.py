@@ -118,8 +118,59 @@ def test_input_datasets_become_numbered_streams() -> None:
         InputSpec("MINBIAS", ("mc.pileup",), "secondary", 2),
     )
     assert request.split == Split(files_per_job=3)
-    assert request.parameters == '-i "${IN/T}" --pileup ${IN/MINBIAS} --out=${OUTPUT0}'
+    assert request.parameters == '-i "${IN/T}" --pileup ${IN/MINBIAS/T} --out=${OUTPUT0}'
     assert request.outputs[0].lfn == "EVNT.$JEDITASKID._${SN}.root"
+
+
+def test_a_build_step_becomes_a_task_that_makes_a_library_for_every_job() -> None:
+    spec = {"archiveName": "sources.1.tar.gz", "jobParameters": "-i ${IN} -o ${OUT} --sourceURL ${SURL} -r . "}
+    parameters = prun(
+        buildSpec=spec, jobParameters=[constant("-l ${LIB}"), template("output", OUTPUT, "user.tester.o")]
+    )
+    request = refine(parameters, owner="tester", programs="http://s/trf/user/")
+    assert request.inputs == (InputSpec("LIB", ("user.tester.t1.lib",), "secondary", 1),)
+    assert (request.transformation, request.parameters) == ("http://s/trf/user/runGen", "-l ${IN/LIB} ${OUTPUT0}")
+    build = request.build
+    assert build is not None
+    assert build.parameters == "-i sources.1.tar.gz -o ${OUTPUT0} --sourceURL http://127.0.0.1:25080 -r ."
+    assert (build.transformation, build.label, build.task_type) == ("http://s/trf/user/buildGen", "panda", "build")
+    assert (build.name, build.split, build.inputs, build.site) == ("user.tester.t1.build", Split(n_jobs=1), (), "TESTQ")
+    assert [one.dataset for one in build.outputs] == ["user.tester.t1.lib", "user.tester.t1.lib.log"]
+    assert check_request(build) is build
+    assert check_request(request) is request
+
+
+def test_numbers_of_a_job_with_an_offset() -> None:
+    numbers = [
+        {
+            "type": "template",
+            "param_type": "pseudo_input",
+            "value": "${SEQNUMBER}",
+            "dataset": "seq_number",
+            "offset": 100,
+        },
+        {"type": "template", "param_type": "number", "value": "${FIRSTEVENT}", "offset": 5},
+    ]
+    request = refine(
+        prun(jobParameters=[*numbers, template("output", OUTPUT, "user.tester.o", hidden=True)]), owner="t"
+    )
+    job = JobNumbers(
+        task_id=1, job_id=7, ordinal=2, attempt=1, first_event=10, n_events=1, skip_events=0, seed=0, inputs={}
+    )
+    assert fill(request.parameters, job) == "103 15"
+
+
+def test_streams_are_written_as_lists_where_the_client_asks_for_lists() -> None:
+    job = JobNumbers(
+        task_id=1, job_id=7, ordinal=0, attempt=1, first_event=0, n_events=1, skip_events=0, seed=0,
+        inputs={"IN": ("a", "b"), "LIB": ("l",)},
+    )  # fmt: skip
+    assert fill("${IN} ${IN/T} ${IN/LIB} ${IN/LIB/T} ${IN/NONE/T}", job) == "a,b ['a','b'] l ['l'] []"
+
+
+def test_one_template_may_be_the_beginning_of_another() -> None:
+    items = [template("output", one, f"user.tester.{n}") for n, one in enumerate((OUTPUT, f"{OUTPUT}.gz"))]
+    assert refine(prun(jobParameters=items), owner="t").parameters == "${OUTPUT0} ${OUTPUT1}"
 
 
 def test_dataset_for_in_alone_is_an_input() -> None:
@@ -135,6 +186,7 @@ def test_dataset_for_in_alone_is_an_input() -> None:
         ({"ramCount": 2000, "coreCount": 8}, Resources(cores=8, memory_mb=16_000)),
         ({"ramCount": 9000, "ramUnit": "MB", "coreCount": 8}, Resources(cores=8, memory_mb=9000)),
         ({"workDiskCount": 100, "outDiskCount": "50"}, Resources(disk_mb=150)),
+        ({"outDiskCount": 2048, "outDiskUnit": "kBFixed"}, Resources(disk_mb=2)),
         ({"maxWalltime": 2}, Resources(wall_s=7200)),
         ({"walltime": 600, "maxWalltime": 2}, Resources(wall_s=600)),
         ({"cpuTime": 30, "nEventsPerJob": 10}, Resources(work_hs23_s=300)),
@@ -152,6 +204,7 @@ def test_resources(more: Mapping[str, object], resources: Resources) -> None:
         ({"nEvents": 100, "nEventsPerJob": None}, Split(events_per_job=100, n_events=100)),
         ({"nGBPerJob": 2}, Split(events_per_job=1, n_events=1, bytes_per_job=2 * 1024**3)),
         ({"nGBPerJob": "MAX"}, Split(events_per_job=1, n_events=1)),
+        ({"nFiles": 5}, Split(events_per_job=1, n_events=1)),
     ],
 )
 def test_split(more: Mapping[str, object], split: Split) -> None:
@@ -195,7 +248,10 @@ def test_single_attributes(more: Mapping[str, object], attribute: str, value: ob
         ({"nEvents": 1.5}, BadRequest, "nEvents"),
         ({"nEvents": True}, BadRequest, "nEvents"),
         ({"ramCount": float("nan")}, BadRequest, "ramCount"),
-        ({"buildSpec": {"archiveName": "x"}}, Refused, "buildSpec"),
+        ({"buildSpec": "x"}, BadRequest, "buildSpec"),
+        ({"buildSpec": {"archiveName": "x"}}, BadRequest, "jobParameters"),
+        ({"container_name": "docker://x"}, Refused, "container_name"),
+        ({"transPath": "http://elsewhere.example/trf/user/runGen"}, Refused, "transPath"),
         ({"excludedSite": ["BAD"]}, Refused, "excludedSite"),
         ({"includedSite": ["A", "B"], "site": None}, Refused, "includedSite"),
         ({"jobParameters": [template("input", "${IN}", "a.b", include="x.*")]}, Refused, "jobParameters[0]"),

@@ -1,0 +1,129 @@
+"""What PanDA's clients read of tasks and jobs, and the commands that pbook sends beside them."""
+
+import json
+from typing import Any
+
+import pytest
+
+from panda.services.context import Context
+from tests.api.requests_of import a_file
+from tests.api.test_routes import V1, bad, good, submitted, taken, update_of
+from tests.domain.test_refine import prun
+from tests.support.serving import Caller
+from tests.support.tokens import headers_of
+
+TASKS = f"{V1}/task/get_tasks_detailed_info_since"
+
+
+def ids(caller: Caller, **filters: Any) -> list[int]:
+    return [one["jediTaskID"] for one in good(caller.get(TASKS, filters=json.dumps(filters), n_tasks=100))]
+
+
+def test_tasks_are_found_by_pbooks_filters(caller: Caller, ctx: Context) -> None:
+    first, second = submitted(caller, ctx), submitted(caller, ctx, name="mc.t2")
+    good(caller.post(f"{V1}/task/pause", {"task_id": second}))
+    assert ids(caller) == [second, first]
+    assert ids(caller, jediTaskID=str(first)) == [first]
+    assert ids(caller, jediTaskID=f"{first}|{second}|5") == [second, first]
+    assert ids(caller, reqID=first) == [first]
+    assert ids(caller, taskName="mc.t2") == [second]
+    assert ids(caller, taskName="mc.*") == [second, first]
+    assert ids(caller, status="paused") == [second]
+    assert ids(caller, status="running") == [first]
+    assert ids(caller, superStatus="running") == [second, first]
+    assert ids(caller, superStatus="submitting") == []
+    assert ids(caller, userName="somebody") == []
+    assert good(caller.get(TASKS, since="2199-01-01 00:00:00")) == []
+    assert len(good(caller.get(TASKS, since="None", n_tasks=1))) == 1
+
+
+@pytest.mark.parametrize("filters", ['{"colour": "red"}', "[]", "{", '{"jediTaskID": "x"}', '{"status": {}}'])
+def test_a_filter_without_sense_is_refused(caller: Caller, filters: str) -> None:
+    bad(caller.get(TASKS, filters=filters), "filter")
+
+
+def test_users_find_their_own_tasks(caller: Caller, ctx: Context) -> None:
+    ann, bob = (Caller(caller.address, headers_of(name, "atlas")) for name in ("Tester A", "Bob"))
+    wanted = {"task_parameters": prun(site="ALPHA", vo="atlas")}
+    task_id = good(ann.post(f"{V1}/task/submit", wanted))
+    assert (ids(ann), ids(bob), ids(caller)) == ([task_id], [], [task_id])
+    assert ids(ann, userName="Tester A") == [task_id]
+    bad(bob.get(TASKS, filters='{"userName": "Tester A"}'), "your own only")
+    told = good(ann.get(f"{V1}/task/get_task_parameters", task_id=task_id))
+    assert told == wanted["task_parameters"]
+    modified = good(ann.get(f"{V1}/task/get_tasks_modified_since", since="2009-01-01 00:00:00", dn="None"))
+    assert modified == [task_id]
+    full = {"since": "2009-01-01 00:00:00", "full": True, "min_task_id": "None", "prod_source_label": "user"}
+    assert list(good(ann.get(f"{V1}/task/get_tasks_modified_since", **full))) == [str(task_id)]
+    assert bad(bob.get(f"{V1}/task/get_task_parameters", task_id=task_id), "not Bob's") == 3
+
+
+def test_a_build_step_is_a_task_of_its_own_that_lists_do_not_show(caller: Caller, ctx: Context) -> None:
+    spec = {"archiveName": "sources.1.tar.gz", "jobParameters": "-i ${IN} -o ${OUT} --sourceURL ${SURL} -r . "}
+    task_id = good(
+        caller.post(f"{V1}/task/submit", {"task_parameters": prun(site="ALPHA", vo="atlas", buildSpec=spec)})
+    )
+    assert ids(caller) == [task_id]
+    build_step = good(caller.get(f"{V1}/task/get_parent_detailed_info", task_id=task_id))
+    assert (build_step["taskName"], build_step["taskType"]) == ("user.tester.t1.build", "build")
+    assert build_step["transPath"] == "http://127.0.0.1:25080/trf/user/buildGen"
+    assert good(caller.get(f"{V1}/task/get_parent_detailed_info", task_id=build_step["jediTaskID"])) is None
+    good(caller.post(f"{V1}/task/kill", {"task_id": task_id}))
+    assert good(caller.get(f"{V1}/task/get_status", task_id=build_step["jediTaskID"])) == "aborting"
+
+
+def test_files_and_jobs_of_a_task(caller: Caller, ctx: Context) -> None:
+    task_id = submitted(caller, ctx, n_jobs=2)
+    job = taken(caller)
+    report = {"mc.t1._000001.root": a_file(), "mc.t1._000001.log.tgz": a_file()}
+    good(caller.post(f"{V1}/pilot/update_job", update_of(job, "finished", job_output_report=report)))
+    described = good(caller.get(f"{V1}/task/get_job_descriptions", task_id=task_id))
+    assert sorted(one["jobStatus"] for one in described) == ["activated", "holding"]
+    assert good(caller.get(f"{V1}/task/get_job_descriptions", task_id=task_id, unsuccessful_only=True)) == []
+    for call in ("get_description", "get_description_incl_archive"):
+        (one,) = good(caller.post(f"{V1}/job/{call}", {"job_ids": [job["PandaID"]]}))
+        assert (one["PandaID"], one["Files"]) == (job["PandaID"], [])
+    types = {"dataset_types": ["input", "output", "log"]}
+    assert good(caller.get(f"{V1}/task/get_datasets_and_files", task_id=task_id, **types)) == []
+    assert good(caller.get(f"{V1}/job/get_metadata_for_analysis_jobs", task_id=task_id)) == []
+
+
+def test_debug_reaches_the_pilot_of_a_running_job_only(caller: Caller, ctx: Context) -> None:
+    submitted(caller, ctx, n_jobs=2)
+    job = taken(caller)
+    good(caller.post(f"{V1}/job/set_debug_mode", {"job_id": job["PandaID"], "mode": True}))
+    assert good(caller.post(f"{V1}/pilot/update_job", update_of(job, "running")))["command"] == "debug"
+    waiting = next(
+        one for one in good(caller.get(f"{V1}/task/get_job_ids", task_id=10_000_000)) if one != job["PandaID"]
+    )
+    bad(caller.post(f"{V1}/job/set_debug_mode", {"job_id": waiting, "mode": True}), "no pilot holds it")
+    bad(caller.post(f"{V1}/job/set_debug_mode", {"job_id": 999, "mode": True}), "no job 999")
+
+
+def test_commands_beside_pbooks(caller: Caller, ctx: Context) -> None:
+    task_id = submitted(caller, ctx)
+    assert good(caller.post(f"{V1}/task/reactivate", {"task_id": task_id})) == 1
+    assert good(caller.post(f"{V1}/task/increase_attempts", {"task_id": task_id, "increase": 4})) == 0
+    assert (
+        caller.post(f"{V1}/task/increase_attempts", {"task_id": task_id, "increase": 50})
+        .json()["message"]
+        .endswith("50 attempts")
+    )
+    assert bad(caller.post(f"{V1}/task/reload_input", {"task_id": task_id}), "no failed job") == 4
+    for command in ("reactivate", "reload_input", "increase_attempts"):
+        assert bad(caller.post(f"{V1}/task/{command}", {"task_id": 5}), "5") == 2
+
+
+def test_secrets_are_the_owners_alone(caller: Caller) -> None:
+    ann, bob = (Caller(caller.address, headers_of(name)) for name in ("Ann", "Bob"))
+    put, get = f"{V1}/creds/set_user_secrets", f"{V1}/creds/get_user_secrets"
+    good(ann.post(put, {"key": "a", "value": "one"}))
+    good(ann.post(put, {"key": "a", "value": "two"}))
+    good(ann.post(put, {"key": "b", "value": "three"}))
+    assert json.loads(good(ann.get(get))) == {"a": "two", "b": "three"}
+    assert json.loads(good(bob.get(get))) == {}
+    good(ann.post(put, {"key": "a", "value": None}))
+    assert json.loads(good(ann.get(get))) == {"b": "three"}
+    good(ann.post(put, {"key": None, "value": None}))
+    assert json.loads(good(ann.get(get))) == {}
+    bad(ann.post(put, {"value": "x"}), "without a key")
