@@ -6,16 +6,26 @@ A reconciliation, not a tick: each run does all that is due, however many were m
 from prefect import flow
 from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
-from prefect.states import Completed
+from prefect.states import Completed, Failed
 
+from flows.names import run_name
 from flows.production_task import tell
 from flows.quick import quick_flows
 from tasks.bamboo import due_tasks, keep_up, kill_to_be_aborted, only_bamboo, take_work, write_back
+from tasks.plain import EXPECTED, said, speak_plainly
 
 
-@flow(name="bamboo")
+@flow(name="bamboo", flow_run_name=run_name("bamboo"))
 def bamboo() -> State[None]:
     """Take work, pass on aborts, advance every due task, keep up, write states back."""
+    speak_plainly()
+    try:
+        return _round()
+    except EXPECTED as error:
+        return Failed(name=type(error).__name__, message=said(error))
+
+
+def _round() -> State[None]:
     with only_bamboo() as alone:
         if not alone:
             return Completed(name="Skipped", message="another Bamboo is at work")

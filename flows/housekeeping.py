@@ -11,6 +11,7 @@ from prefect.events.schemas.automations import AutomationCore, EventTrigger, Pos
 from prefect.events.schemas.events import ResourceSpecification
 from prefect.states import Completed, Crashed
 
+from flows.names import run_name
 from panda.services import story
 from tasks.world import world
 
@@ -18,7 +19,7 @@ ZOMBIES = "crash runs without heartbeat"
 PAGE = 200
 
 
-@flow(name="housekeeping")
+@flow(name="housekeeping", flow_run_name=run_name("housekeeping"))
 def housekeeping() -> State[None]:
     """Mark dead runs as Crashed: those of the conductor by their task's lease, those of workers by their heartbeat."""
     crashed = _crash_stories_without_lease()

@@ -9,8 +9,10 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from panda.domain.states import TaskStage
+from panda.errors import LeaseLost
 from panda.services import read
 from tasks.leases import Telling, telling
+from tasks.plain import EXPECTED, said, speak_plainly
 from tasks.report import report
 from tasks.story import assign_cloud, complete_task, expand, look, place_bunches, stage_inputs
 from tasks.world import world
@@ -18,11 +20,17 @@ from tasks.world import world
 
 @flow(name="production task", flow_run_name="task-{task_id}", validate_parameters=False)
 def production_task(task_id: int) -> State[None]:
-    """Tell one production task's story as far as it goes now."""
-    with telling(task_id) as told:
-        if told is None:
-            return Completed(name="Skipped", message="somebody else tells this story now")
-        return _tell(task_id, told)
+    """Tell one production task's story as far as it goes now; what goes wrong is the run's message, in plain words."""
+    speak_plainly()
+    try:
+        with telling(task_id) as told:
+            if told is None:
+                return Completed(name="Skipped", message="somebody else tells this story now")
+            return _tell(task_id, told)
+    except LeaseLost as lost:
+        return Completed(name="TakenOver", message=str(lost))
+    except EXPECTED as error:
+        return Failed(name=type(error).__name__, message=said(error))
 
 
 def _tell(task_id: int, told: Telling) -> State[None]:
@@ -81,6 +89,7 @@ def _awaits(told: Telling, waits_for: str) -> State[None]:
 def tell(task_id: int) -> None:
     """Run the story with the tags by which people find it in the Prefect UI."""
     view = read.task(world(), task_id)
-    labels = [f"task:{task_id}", f"vo:{view.vo}", *([f"cloud:{view.cloud}"] if view.cloud else [])]
+    more = {"cloud": view.cloud, "campaign": view.campaign}
+    labels = [f"task:{task_id}", f"vo:{view.vo}", *(f"{name}:{one}" for name, one in more.items() if one)]
     with tags(*labels):
         production_task(task_id, return_state=True)

@@ -17,8 +17,11 @@ from tasks.world import world
 
 WHO = "Prefect UI"
 
-TaskId = Annotated[int, Field(ge=1)]
-Priority = Annotated[int, Field(ge=0, le=10_000)]
+# Prefect titles a parameter by its Python name, whatever `title` says; what stands in `json_schema_extra` is kept.
+TaskId = Annotated[int, Field(ge=1, json_schema_extra={"title": "Production task"})]
+Priority = Annotated[int, Field(ge=0, le=10_000, json_schema_extra={"title": "Priority"})]
+Reason = Annotated[str, Field(max_length=500, json_schema_extra={"title": "Reason"})]
+SiteName = Annotated[str, Field(min_length=1, max_length=255, json_schema_extra={"title": "Site"})]
 
 
 class Label(StrEnum):
@@ -37,6 +40,9 @@ class SiteStatus(StrEnum):
     BROKEROFF = "brokeroff"
     TEST = "test"
     OFFLINE = "offline"
+
+
+NewStatus = Annotated[SiteStatus, Field(json_schema_extra={"title": "New status"})]
 
 
 def _in_order(schema: dict[str, Any]) -> None:
@@ -63,7 +69,9 @@ class Production(BaseModel):
     )
     input_dataset: str = Field(default="", title="Input dataset", description="Empty for a task without input")
     jobs: int = Field(default=10, ge=1, le=1_000_000, title="Number of jobs", description="Used without input")
-    events_per_job: int = Field(default=0, ge=0, title="Events per job", description="0: not split by events")
+    events_per_job: int = Field(
+        default=0, ge=0, le=1_000_000_000, title="Events per job", description="0: not split by events"
+    )
     files_per_job: int = Field(default=1, ge=1, le=200, title="Input files per job", description="Used with input")
     priority: int = Field(default=500, ge=0, le=10_000, title="Priority", description="950 and more go to the T1")
     label: Label = Field(default=Label.MANAGED, title="Label", description="Kind of work")
@@ -71,9 +79,16 @@ class Production(BaseModel):
     processing_type: str = Field(default="prod", title="Processing type", description="evgen, simul, reco, merge, ...")
     memory_mb: int = Field(default=0, ge=0, le=1_000_000, title="Memory per job (MB)", description="0: unknown")
     cores: int = Field(default=1, ge=1, le=256, title="Cores per job", description="Threads of the payload")
-    wall_s: int = Field(default=0, ge=0, title="Wall time per job (s)", description="0: unknown")
+    disk_mb: int = Field(default=0, ge=0, le=10_000_000, title="Scratch disk per job (MB)", description="0: unknown")
+    wall_s: int = Field(default=0, ge=0, le=2_592_000, title="Wall time per job (s)", description="0: unknown")
+    cloud: str = Field(default="", title="Cloud", description="Empty: PanDA chooses by data, share and work")
+    site: str = Field(default="", title="Site", description="Empty: PanDA chooses; else no other site gets its jobs")
+    campaign: str = Field(default="", title="Campaign", description="Groups tasks in lists and on pages")
     max_attempts: int = Field(default=3, ge=1, le=50, title="Attempts", description="Most failures of one input")
     log_dataset: str = Field(default="", title="Log dataset", description="Empty: the output dataset's name + .log")
+
+
+NewProduction = Annotated[Production, Field(json_schema_extra={"title": "New production task"})]
 
 
 def request_of(form: Production) -> TaskRequest:
@@ -101,13 +116,16 @@ def request_of(form: Production) -> TaskRequest:
         vo=form.vo,
         task_type=form.processing_type,
         processing_type=form.processing_type,
-        resources=Resources(cores=form.cores, memory_mb=form.memory_mb, wall_s=form.wall_s),
+        resources=Resources(cores=form.cores, memory_mb=form.memory_mb, disk_mb=form.disk_mb, wall_s=form.wall_s),
+        cloud=form.cloud or None,
+        site=form.site or None,
+        campaign=form.campaign or None,
         max_attempts=form.max_attempts,
     )
 
 
 @flow(name="submit production", flow_run_name="submit-{production.name}")
-def submit_production(production: Production) -> State[None]:
+def submit_production(production: NewProduction) -> State[None]:
     """Store a production task; its story begins within a second, its page and artifacts show where it stands.
 
     Args:
@@ -119,15 +137,26 @@ def submit_production(production: Production) -> State[None]:
         return _refused(error)
     create_markdown_artifact(
         key=f"submitted-{task_id}",
-        markdown=f"Task **{task_id}** `{production.name}` is stored; its story is the flow run `task-{task_id}`.",
+        markdown=_stored(task_id, production.name),
         description="Submitted",
     )
     get_run_logger().info("production task %d", task_id)
     return Completed(name="Submitted", message=f"production task {task_id}")
 
 
+def _stored(task_id: int, name: str) -> str:
+    """Say what comes next, and where to look."""
+    return (
+        f"Task **{task_id}** `{name}` is stored. Its story begins within a second: flow runs named `task-{task_id}`, "
+        f"tagged `task:{task_id}`; each ends in a state that says what the task waits for.\n\n"
+        f"- [The task in the monitor]({world().settings.api_url}/task/{task_id})\n"
+        f"- The artifact `task-{task_id}` says where it stands and why; `task-{task_id}-progress` how far it is.\n"
+        f"- On the command line: `panda watch {task_id}`, `panda why task {task_id}`.\n"
+    )
+
+
 @flow(name="abort task", flow_run_name="abort-{task_id}")
-def abort_task(task_id: TaskId, reason: str = "aborted in the Prefect UI") -> State[None]:
+def abort_task(task_id: TaskId, reason: Reason = "aborted in the Prefect UI") -> State[None]:
     """Stop a production task: waiting jobs are cancelled, running ones hear it with their next heartbeat.
 
     Args:
@@ -138,13 +167,14 @@ def abort_task(task_id: TaskId, reason: str = "aborted in the Prefect UI") -> St
 
 
 @flow(name="pause task", flow_run_name="pause-{task_id}")
-def pause_task(task_id: TaskId) -> State[None]:
+def pause_task(task_id: TaskId, reason: Reason = "paused in the Prefect UI") -> State[None]:
     """Hand out no further job of a task; running ones go on.
 
     Args:
         task_id: The production task's number, as in `panda tasks`.
+        reason: Why, for everybody to read.
     """
-    return _ordered(lambda: control.pause_task(world(), task_id, WHO), f"task {task_id} is held")
+    return _ordered(lambda: control.pause_task(world(), task_id, WHO, reason), f"task {task_id} is held")
 
 
 @flow(name="resume task", flow_run_name="resume-{task_id}")
@@ -181,7 +211,7 @@ def change_priority(task_id: TaskId, priority: Priority) -> State[None]:
 
 
 @flow(name="site status", flow_run_name="{site}-{status}")
-def site_status(site: str, status: SiteStatus, comment: str = "") -> State[None]:
+def site_status(site: SiteName, status: NewStatus, comment: Reason = "") -> State[None]:
     """Set a site online, brokeroff (no new work), test or offline (waiting work goes elsewhere).
 
     Args:
@@ -204,4 +234,4 @@ def _ordered(order: Callable[[], object], words: str) -> State[None]:
 
 
 def _refused(error: PandaError) -> State[None]:
-    return Failed(name="Refused", message=f"{error.message}. {error.hint}")
+    return Failed(name="Refused", message=str(error))

@@ -125,7 +125,7 @@ def _sites(found: Overview) -> Table:
     table = Table("cloud", "site", "status", "nodes (3 h)", "live jobs", "free GB", highlight=False)
     for one in found.sites:
         colour = COLOURS.get(one.status, "white")
-        free = "" if one.space_gb is None or one.used_gb is None else f"{one.space_gb - one.used_gb:.4g}"
+        free = "" if one.space_gb is None or one.used_gb is None else f"{one.space_gb - one.used_gb:,.0f}"
         table.add_row(one.cloud, one.name, f"[{colour}]{one.status}", str(one.pilots), tally(one.jobs), free)
     return table
 

@@ -5,7 +5,19 @@ from dataclasses import dataclass
 from panda.domain.states import FINAL_TASK
 from panda.services import explain, read, reasons
 from panda.services.context import Context
+from panda.services.read import TaskFilter
 from panda.store import explain as store
+
+MOST_PARENTS, MOST_CHILDREN = 10, 10
+
+STYLES = {
+    "done": "fill:#d4edda,stroke:#28a745,color:#000",
+    "finished": "fill:#fff3cd,stroke:#e0a800,color:#000",
+    "failed": "fill:#f8d7da,stroke:#dc3545,color:#000",
+    "aborted": "fill:#e2e3e5,stroke:#6c757d,color:#000",
+    "running": "fill:#d1ecf1,stroke:#17a2b8,color:#000",
+}
+"""Colours of a task's stage in the drawing of its chain, the same in a light and a dark page."""
 
 OUTDATED = ("It waits for:", "A story works on it")
 """What `why` says of a task between its stories; a story that runs knows better what its task waits for."""
@@ -22,12 +34,23 @@ class Narration:
     brokerage: list[dict[str, object]]
     lines: tuple[str, ...]
     chain: str
+    links: tuple[tuple[str, str], ...]
 
     def markdown(self, waits_for: str | None) -> str:
-        """Write the page of the task: chain, what it waits for, and why."""
+        """Write the page of the task: what it waits for, the chain of tasks, why, and where to look further."""
         waits = f"\n**Waits for** {waits_for}\n" if waits_for else ""
-        bullets = "\n".join(f"- {line}" for line in self.lines)
-        return f"**{self.name}**\n\n{self.words}\n{waits}\n```mermaid\n{self.chain}\n```\n\n{bullets}\n"
+        bullets = "\n".join(_bullet(line) for line in self.lines)
+        links = " · ".join(f"[{words}]({address})" for words, address in self.links)
+        return (
+            f"## {self.name}\n\n{self.words}\n{waits}\n{links}\n\n### The chain of tasks\n\n"
+            f"```mermaid\n{self.chain}\n```\n\n### Where it stands, and why\n\n{bullets}\n"
+        )
+
+
+def _bullet(line: str) -> str:
+    """Make a list item of a line; lines that belong to the one before are indented by two, and stay below it."""
+    text = line.lstrip()
+    return f"{line[: len(line) - len(text)]}- {text}"
 
 
 def narrate(ctx: Context, task_id: int) -> Narration:
@@ -46,6 +69,17 @@ def narrate(ctx: Context, task_id: int) -> Narration:
         brokerage=_brokerage(ctx, task_id),
         lines=tuple(line for line in why.lines if not line.startswith(OUTDATED)),
         chain=_chain(ctx, task),
+        links=_links(ctx, task),
+    )
+
+
+def _links(ctx: Context, task: read.TaskView) -> tuple[tuple[str, str], ...]:
+    """Say where the same is shown with more."""
+    home = ctx.settings.api_url
+    return (
+        ("the task in the monitor", f"{home}/task/{task.id}"),
+        ("its jobs", f"{home}/jobs?jeditaskid={task.id}"),
+        ("its errors", f"{home}/errors?jeditaskid={task.id}"),
     )
 
 
@@ -65,13 +99,30 @@ def _brokerage(ctx: Context, task_id: int) -> list[dict[str, object]]:
 
 
 def _chain(ctx: Context, task: read.TaskView) -> str:
-    """Draw the task, its parents and what they made as a Mermaid graph."""
-    lines = ["graph TD"]
-    current: read.TaskView | None = task
-    while current is not None and len(lines) < 20:  # noqa: PLR2004 - a longer chain is not drawn
-        lines.append(f'  t{current.id}["{current.name}<br/>{current.stage.value}"]')
-        if current.parent_id is None:
-            break
-        lines.append(f"  t{current.parent_id} --> t{current.id}")
-        current = read.task(ctx, current.parent_id)
+    """Draw the task between its parents and children as a Mermaid graph, with jobs, and colours of their ends."""
+    family = [*_parents(ctx, task), task]
+    children = read.tasks(ctx, TaskFilter(parent_id=task.id), limit=MOST_CHILDREN + 1)
+    more = len(children) > MOST_CHILDREN
+    family += reversed(children[:MOST_CHILDREN])
+    lines = ["graph LR"]
+    for one in family:
+        done, made = one.jobs.get("finished", 0), sum(one.jobs.values())
+        jobs = f"{done} of {made} jobs finished" if made else "no jobs yet"
+        lines.append(f'  t{one.id}["{one.id} {one.name}<br/>{one.stage.value}: {jobs}"]:::{one.stage.value}')
+    known = {one.id for one in family}
+    lines += [f"  t{one.parent_id} --> t{one.id}" for one in family if one.parent_id in known]
+    if more:
+        lines += ["  more[more children]", f"  t{task.id} --> more"]
+    lines += [f"  classDef {stage} {style}" for stage, style in STYLES.items()]
+    lines.append(f"  style t{task.id} stroke-width:4px")
     return "\n".join(lines)
+
+
+def _parents(ctx: Context, task: read.TaskView) -> list[read.TaskView]:
+    """Give the task's parent, its parent's parent and so on, the first one first."""
+    found: list[read.TaskView] = []
+    current = task
+    while current.parent_id is not None and len(found) < MOST_PARENTS:
+        current = read.task(ctx, current.parent_id)
+        found.insert(0, current)
+    return found

@@ -110,4 +110,4 @@ def _space(site: SiteView) -> list[str]:
     if site.space_gb is None or site.used_gb is None:
         return []
     free = site.space_gb - site.used_gb
-    return [f"Storage {site.rse}: {free:.6g} GB free of {site.space_gb:.6g} GB."]
+    return [f"Storage {site.rse}: {free:,.0f} GB free of {site.space_gb:,.0f} GB."]

@@ -1,0 +1,88 @@
+"""What a manager sees of a failed run: PanDA's own sentence, no stack of ours; titles in forms, names of runs."""
+
+import logging
+import re
+
+import pytest
+from prefect import Flow
+from prefect.utilities.callables import parameter_schema
+from sqlalchemy.exc import OperationalError
+
+from flows import requests
+from flows.bamboo import bamboo
+from flows.housekeeping import housekeeping
+from flows.names import run_name
+from panda.ddm.errors import Unavailable as DdmUnavailable
+from panda.errors import Refused
+from tasks.plain import LOGGERS, Plainly, said, speak_plainly
+
+FORMS = (
+    requests.submit_production, requests.abort_task, requests.pause_task, requests.resume_task, requests.retry_task,
+    requests.change_priority, requests.site_status,
+)  # fmt: skip
+
+
+def logged(error: Exception) -> tuple[str, bool]:
+    """What a record about an error says, and whether it has a stack, after the filter."""
+    try:
+        raise error
+    except type(error) as raised:
+        record = logging.LogRecord(
+            "prefect.task_runs", logging.ERROR, "here", 1, "Task run failed with exception: %r", (raised,),
+            (type(raised), raised, raised.__traceback__),
+        )  # fmt: skip
+    assert Plainly().filter(record)
+    return record.getMessage(), record.exc_info is not None
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (Refused("release 'X-9' is installed nowhere", "nearest: X-1"), "Refused: release 'X-9' is installed nowhere"),
+        (DdmUnavailable("no agent"), "Data management: no agent"),
+        (OperationalError("SELECT secret", {}, Exception("server closed the connection")), "server closed the conn"),
+    ],
+)
+def test_what_people_can_act_on_is_one_line_without_a_stack(error: Exception, words: str) -> None:
+    message, has_stack = logged(error)
+    assert words in message
+    assert not has_stack
+    assert "SELECT" not in message
+    assert said(error) in message
+
+
+def test_a_defect_of_ours_keeps_its_stack() -> None:
+    message, has_stack = logged(KeyError("x"))
+    assert has_stack
+    assert message.startswith("Task run failed")
+
+
+def test_the_filter_stands_once_before_every_logger_of_runs() -> None:
+    speak_plainly()
+    speak_plainly()
+    for name in LOGGERS:
+        assert sum(isinstance(one, Plainly) for one in logging.getLogger(name).filters) == 1
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
+def test_every_field_of_a_form_has_a_title_and_says_what_it_is(form: Flow[..., object]) -> None:
+    schema = parameter_schema(form.fn)
+    fields = dict(schema.properties)
+    for definition in schema.definitions.values():
+        fields |= definition.get("properties", {})
+    for name, field in fields.items():
+        referred = schema.definitions.get(field.get("$ref", "").rpartition("/")[2], {})
+        title = field.get("title") or referred.get("title")
+        assert title, name
+        assert title[0].isupper(), f"{name}: a title is for people"
+        assert field.get("description"), name
+        if field.get("type") == "integer":
+            assert "minimum" in field, name
+            assert "maximum" in field or name == "task_id", name
+
+
+@pytest.mark.parametrize("flow", [bamboo, housekeeping])
+def test_runs_on_a_schedule_are_named_by_what_and_when(flow: Flow[..., object]) -> None:
+    assert callable(flow.flow_run_name)
+    assert re.fullmatch(rf"{flow.name} \d{{4}}-\d\d-\d\d \d\d:\d\d UTC", flow.flow_run_name())
+    assert run_name("x")().startswith("x 20")
