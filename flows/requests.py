@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from panda.domain.work import InputSpec, OutputSpec, Resources, Split, TaskRequest
 from panda.errors import PandaError
 from panda.services import control, submit
+from tasks.plain import speak_plainly
 from tasks.world import world
 
 WHO = "Prefect UI"
@@ -234,4 +235,6 @@ def _ordered(order: Callable[[], object], words: str) -> State[None]:
 
 
 def _refused(error: PandaError) -> State[None]:
+    speak_plainly()
+    get_run_logger().error("%s", error)
     return Failed(name="Refused", message=str(error))

@@ -2,6 +2,7 @@
 
 import logging
 
+from prefect.exceptions import FailedRun
 from sqlalchemy.exc import DBAPIError
 from typing_extensions import override
 
@@ -28,8 +29,14 @@ class Plainly(logging.Filter):
 
     @override
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let every record pass; one about an expected error says it in one line."""
+        """Let records pass; one about an expected error says it in one line.
+
+        What a worker's process logs when its run has ended in a failed state is left out: the line before it, "Finished
+        in state ...", says why in PanDA's words.
+        """
         error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, FailedRun):
+            return False
         if isinstance(error, EXPECTED):
             record.msg, record.args = f"{type(error).__name__}: %s", (said(error),)
             record.exc_info, record.exc_text = None, None

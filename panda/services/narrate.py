@@ -15,6 +15,9 @@ STYLES = {
     "finished": "fill:#fff3cd,stroke:#e0a800,color:#000",
     "failed": "fill:#f8d7da,stroke:#dc3545,color:#000",
     "aborted": "fill:#e2e3e5,stroke:#6c757d,color:#000",
+    "registered": "fill:#f8f9fa,stroke:#adb5bd,color:#000",
+    "assigned": "fill:#f8f9fa,stroke:#17a2b8,color:#000",
+    "aborting": "fill:#e2e3e5,stroke:#dc3545,color:#000",
     "running": "fill:#d1ecf1,stroke:#17a2b8,color:#000",
 }
 """Colours of a task's stage in the drawing of its chain, the same in a light and a dark page."""
@@ -27,7 +30,8 @@ OUTDATED = ("It waits for:", "A story works on it")
 class Narration:
     """What the artifacts of a task show; `percent` counts ordinals that need no more work."""
 
-    name: str
+    task_id: int
+    task_name: str
     percent: float
     words: str
     table: list[dict[str, object]]
@@ -36,13 +40,18 @@ class Narration:
     chain: str
     links: tuple[tuple[str, str], ...]
 
+    @property
+    def name(self) -> str:
+        """Number and name of the task."""
+        return f"{self.task_id} {self.task_name}"
+
     def markdown(self, waits_for: str | None) -> str:
         """Write the page of the task: what it waits for, the chain of tasks, why, and where to look further."""
         waits = f"\n**Waits for** {waits_for}\n" if waits_for else ""
         bullets = "\n".join(_bullet(line) for line in self.lines)
         links = " · ".join(f"[{words}]({address})" for words, address in self.links)
         return (
-            f"## {self.name}\n\n{self.words}\n{waits}\n{links}\n\n### The chain of tasks\n\n"
+            f"## Task {self.task_id}\n\n`{self.task_name}`\n\n{self.words}\n{waits}\n{links}\n\n### The chain of tasks\n\n"
             f"```mermaid\n{self.chain}\n```\n\n### Where it stands, and why\n\n{bullets}\n"
         )
 
@@ -62,7 +71,8 @@ def narrate(ctx: Context, task_id: int) -> Narration:
     why = explain.why_task(ctx, task_id)
     table: list[dict[str, object]] = [{"state": status, "jobs": n} for status, n in sorted(task.jobs.items())]
     return Narration(
-        name=f"{task.id} {task.name}",
+        task_id=task.id,
+        task_name=task.name,
         percent=min(100.0, done),
         words=f"{task.stage.value} in cloud {task.cloud or '(none yet)'}: {tally}",
         table=table,
@@ -104,7 +114,7 @@ def _chain(ctx: Context, task: read.TaskView) -> str:
     children = read.tasks(ctx, TaskFilter(parent_id=task.id), limit=MOST_CHILDREN + 1)
     more = len(children) > MOST_CHILDREN
     family += reversed(children[:MOST_CHILDREN])
-    lines = ["graph LR"]
+    lines = ["graph TD"]
     for one in family:
         done, made = one.jobs.get("finished", 0), sum(one.jobs.values())
         jobs = f"{done} of {made} jobs finished" if made else "no jobs yet"

@@ -5,6 +5,7 @@ import re
 
 import pytest
 from prefect import Flow
+from prefect.exceptions import FailedRun
 from prefect.utilities.callables import parameter_schema
 from sqlalchemy.exc import OperationalError
 
@@ -55,6 +56,14 @@ def test_a_defect_of_ours_keeps_its_stack() -> None:
     message, has_stack = logged(KeyError("x"))
     assert has_stack
     assert message.startswith("Task run failed")
+
+
+def test_the_stack_of_a_run_that_ended_failed_is_left_out() -> None:
+    record = logging.LogRecord(
+        "prefect.flow_runs", logging.ERROR, "here", 1, "Engine execution exited with unexpected exception", (),
+        (FailedRun, FailedRun("release 'X-9' is installed nowhere"), None),
+    )  # fmt: skip
+    assert not Plainly().filter(record)
 
 
 def test_the_filter_stands_once_before_every_logger_of_runs() -> None:
