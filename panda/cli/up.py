@@ -80,6 +80,7 @@ def up(
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, on_signal)
     with screen.shown(running), running:
+        screen.say(f"The monitor's pages are at {running.settings.api_url}/")
         ask_to_end.wait()
         screen.say("Stopping; Ctrl-C again to wait for nobody.")
     screen.say("Everything is stopped.")

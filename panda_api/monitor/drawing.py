@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from panda_api.monitor.charts import Drawing, Node
 
-WIDTH, HEIGHT, GAP_X, GAP_Y, EDGE = 230, 46, 70, 14, 8
-LETTERS = 32
+WIDTH, HEIGHT, GAP_X, GAP_Y, EDGE = 252, 46, 60, 14, 8
+LETTERS = 34
 
 
 @dataclass(frozen=True, slots=True)
