@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from selenium import webdriver
@@ -39,9 +40,15 @@ def browser() -> Iterator[webdriver.Chrome]:
         driver.quit()
 
 
+def log_of(browser: webdriver.Chrome, kind: str) -> list[dict[str, Any]]:
+    """What one of the browser's logs says since the last call."""
+    found: list[dict[str, Any]] = browser.get_log(kind)  # type: ignore[no-untyped-call]  # selenium's own
+    return found
+
+
 def asked_hosts(browser: webdriver.Chrome) -> set[str]:
     """Every address that the browser asked for since the last call, as scheme and host."""
-    told = [json.loads(one["message"])["message"] for one in browser.get_log("performance")]
+    told = [json.loads(one["message"])["message"] for one in log_of(browser, "performance")]
     urls = [one["params"]["request"]["url"] for one in told if one["method"] == "Network.requestWillBeSent"]
     return {"/".join(url.split("/")[:3]) for url in urls if url.startswith("http")}
 
@@ -55,7 +62,7 @@ def test_pages_are_clean_in_light_and_dark(browser: webdriver.Chrome, caller: Ca
     pages = [*FLAT, f"/job/{rows[0]['id']}", f"/task/{rows[0]['task_id']}", "/site/BNL", "/dataset/mc.evgen.out"]
     for page in pages:
         browser.get(caller.address + page)
-        assert [one["message"] for one in browser.get_log("browser")] == [], page
+        assert [one["message"] for one in log_of(browser, "browser")] == [], page
         ground = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
         assert ground == ("rgb(246, 247, 249)" if scheme == "light" else "rgb(14, 19, 26)")
         drawn = browser.execute_script("return document.querySelectorAll('[data-plot] canvas').length")
@@ -88,4 +95,4 @@ def test_clouds_open_and_stay_open_when_the_page_renews_itself(browser: webdrive
         lambda one: one.execute_script("return document.querySelector('.at')?.dateTime") not in {None, before}
     )
     WebDriverWait(browser, 30).until(lambda one: one.execute_script(shown) == n_sites)
-    assert [one["message"] for one in browser.get_log("browser")] == []
+    assert [one["message"] for one in log_of(browser, "browser")] == []
