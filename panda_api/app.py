@@ -89,7 +89,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
     async with signs.given(app.state.context):
         app.state.lanes.batcher.start()
+        app.state.lanes.parked.start()
         try:
             yield
         finally:
+            await app.state.lanes.parked.stop()
             await app.state.lanes.batcher.stop()

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from sqlalchemy import Connection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from panda.domain.dispatch import JobUpdate, PilotAsk, UpdateAnswer
+from panda.domain.dispatch import HandedJob, JobUpdate, PilotAsk, UpdateAnswer
 from panda.errors import Forbidden, PandaError
 from panda.services import dispatch
 from panda.services.board import Board
@@ -24,6 +24,7 @@ from panda_api.batch import Batcher, Lane
 from panda_api.body import DEPTH_LIMIT, depth_exceeds, parsed
 from panda_api.envelope import as_json
 from panda_api.errors import DATABASE_LOST, database_lost, refusal
+from panda_api.parked import Parked
 from panda_api.security import Permit, Policy
 from panda_api.wire.pilot import AcquireJobs, UpdateJob, UpdateJobsBulk
 
@@ -44,7 +45,8 @@ class HotLanes:
     """The batcher of one process, its lanes, and what they keep in memory."""
 
     def __init__(self, context: Context) -> None:
-        board = Board()
+        board = self.board = Board()
+        self.parked = Parked(context.engine)
 
         def acquire(connection: Connection, asks: Sequence[PilotAsk]) -> list[dispatch.Answer]:
             return dispatch.acquire_many(context, connection, asks, board)
@@ -98,9 +100,34 @@ class HotCalls:
             await send({"type": "http.response.body", "body": body})
 
     async def _acquire(self, value: object) -> bytes:
-        ask = _understood(AcquireJobs, value).ask()
+        wanted = _understood(AcquireJobs, value)
+        ask = wanted.ask()
+        jobs = await (self._waited(ask, wanted.wait_time) if wanted.wait_time else self._jobs(ask))
+        return as_json(jobs_envelope(self._context.settings, jobs))
+
+    async def _jobs(self, ask: PilotAsk) -> tuple[HandedJob, ...]:
         (answer,) = await self._asked(self._lanes.acquire, [ask], "acquire_jobs")
-        return as_json(jobs_envelope(self._context.settings, dispatch.jobs_of(answer)))
+        return dispatch.jobs_of(answer)
+
+    async def _waited(self, ask: PilotAsk, seconds: float) -> tuple[HandedJob, ...]:
+        """Ask, and again each time that jobs became ready at the pilot's site, until it gets some or time is over."""
+        loop = asyncio.get_running_loop()
+        end, parked = loop.time() + seconds, self._lanes.parked
+        woken = False
+        while self._lanes.batcher.is_running:
+            place = self._lanes.board.place(ask.queue)
+            told = parked.told(None if place is None else place.site_id)
+            if jobs := await self._jobs(ask):
+                return jobs
+            place = self._lanes.board.place(ask.queue)
+            if place is None or not parked.has_room or (left := end - loop.time()) <= 0:
+                break
+            if woken:
+                parked.wake(place.site_id, 1)
+            woken = await parked.wait(place.site_id, left, told)
+            if not woken:
+                break
+        return ()
 
     async def _update(self, value: object) -> bytes:
         told = _understood(UpdateJob, value)

@@ -13,6 +13,9 @@ from sqlalchemy import Connection, RowMapping, text
 from panda.store.prepared import Prepared, numbers, texts
 
 READY_CHANNEL = "panda_ready"
+SITES_TOLD = 400
+"""Sites in one notification, which may have 8,000 bytes."""
+
 EMPTY = -(2**31)
 """The bound of a class without jobs; every priority lies above it, those below zero too."""
 
@@ -52,6 +55,7 @@ _CLASSES = text("""
 """)
 
 _FILL = text("""
+    WITH made AS (
     INSERT INTO ready (job_id, class_id, priority)
     SELECT j.id, c.id, t.priority + COALESCE(j.priority_offset, 0)
     FROM bunch b JOIN production_task t ON t.id = b.task_id
@@ -62,6 +66,9 @@ _FILL = text("""
       AND t.hold IS NULL AND t.stage IN ('assigned', 'running') AND s.status <> 'offline'
     ORDER BY j.id
     ON CONFLICT (job_id) DO NOTHING
+    RETURNING class_id
+    )
+    SELECT c.site_id, count(*) FROM made m JOIN requirement_class c ON c.id = m.class_id GROUP BY c.site_id
 """)
 
 
@@ -83,10 +90,11 @@ def activate(connection: Connection, bunches: list[int], *, why: str, who: str) 
 def fill_ready(connection: Connection, bunches: list[int]) -> int:
     """Put the jobs of activated bunches into `ready` whose transaction has locked them; wakes waiting pilots once."""
     connection.execute(_CLASSES, {"bunches": bunches})
-    made = connection.execute(_FILL, {"bunches": bunches}).rowcount
-    if made:
-        connection.execute(text("SELECT pg_notify(:channel, '')"), {"channel": READY_CHANNEL})
-    return made
+    made = connection.execute(_FILL, {"bunches": bunches}).all()
+    for start in range(0, len(made), SITES_TOLD):
+        said = ",".join(f"{site_id}:{n}" for site_id, n in made[start : start + SITES_TOLD])
+        connection.execute(text("SELECT pg_notify(:channel, :said)"), {"channel": READY_CHANNEL, "said": said})
+    return sum(n for _, n in made)
 
 
 def refill_ready(connection: Connection, bunches: list[int]) -> int:

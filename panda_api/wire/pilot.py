@@ -56,6 +56,7 @@ class AcquireJobs(WireModel):
     worker_id: MaybeNumber = None
     batch_id: MaybeName = None
     request_id: UUID | None = None
+    wait_time: Annotated[int, Field(ge=0, le=60, description="s that the answer may wait for a job")] = 0
     resource_type: Annotated[MaybeName, Field(validation_alias=AliasChoices("resource_type", "resourceType"))] = None
 
     def ask(self) -> PilotAsk:

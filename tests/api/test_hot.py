@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -252,3 +253,20 @@ def test_a_full_lane_refuses_and_what_waited_too_long_is_never_done(
     assert [type(one) for one in answers[:3]] == [Unavailable] * 3
     assert answers[3:] == ["first", "second"]
     assert sorted(map(str, done)) == ["first", "second"]
+
+
+def test_an_idle_pilot_is_woken_by_the_activation_of_jobs_at_its_site(ctx: Context, caller: Caller) -> None:
+    caller.post(f"{PILOT}/acquire_jobs", an_ask("BETA"))
+    caller.post(f"{PILOT}/acquire_jobs", an_ask("ALPHA"))
+    task = caller.post("/api/v1/task/submit", {"request": a_task_form(site="ALPHA", n_jobs=2)}).json()["data"]
+    with ThreadPoolExecutor(4) as pool:
+        waiting = [
+            pool.submit(Caller(caller.address).post, f"{PILOT}/acquire_jobs", an_ask(node=f"wn{n}", wait_time=60))
+            for n in range(2)
+        ]
+        nobody = pool.submit(Caller(caller.address).post, f"{PILOT}/acquire_jobs", an_ask("BETA", wait_time=1))
+        assert nobody.result(30).json()["data"]["StatusCode"] == 20
+        assert not any(one.done() for one in waiting)
+        tell(ctx, task)
+        jobs = [one.result(30).json()["data"]["jobs"] for one in waiting]
+    assert sorted(len(one) for one in jobs) == [1, 1]
