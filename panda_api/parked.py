@@ -1,6 +1,6 @@
 """Idle pilots that wait for work in the server: a long poll costs nothing until jobs become ready at its site.
 
-One connection of the process listens to what activation says after its commit (`panda.store.queue.READY_CHANNEL`):
+One connection of the process listens to what activation says after its commit (`READY_CHANNEL`):
 which sites got how many jobs. At most so many waiting pilots of a site ask again; one that still gets nothing passes
 its turn on. Without a listening connection nobody is parked, and pilots ask again by themselves.
 """
@@ -13,7 +13,7 @@ import psycopg2
 from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT
 from sqlalchemy import Engine
 
-from panda.store.queue import READY_CHANNEL
+from panda.services.acquire import READY_CHANNEL
 
 log = logging.getLogger(__name__)
 

@@ -14,6 +14,9 @@ from panda.services.context import Context
 from panda.services.handing import handed, handed_again
 from panda.store import pop, queue, requests
 
+READY_CHANNEL = queue.READY_CHANNEL
+"""The notification by which activation says which sites got how many jobs: `site:jobs`, joined by commas."""
+
 
 @dataclass(slots=True)
 class _Case:
