@@ -65,20 +65,21 @@ def test_traversal_cannot_be_written_down(name: str) -> None:
 
 
 def test_copies_are_checked_and_complete(tmp_path: Path) -> None:
-    source, part = tmp_path / "source", tmp_path / "s" / "aa" / "bb" / "x.part-1.1"
+    root = str(tmp_path)
+    source, part = tmp_path / "source", storage.path_on(root, Did("user.ann", "x")).with_name("x.part-1.1")
     content = random.Random(1).randbytes(3_500_000)
     source.write_bytes(content)
     right = Expected(len(content), "00000000")
     with pytest.raises(storage.WrongContent) as refusal:
-        storage.copy(source, part, right, bytes)
+        storage.copy(source, part, root, right, bytes)
     adler32 = str(refusal.value).split("adler32 ")[1][:8]
-    storage.copy(source, storage.part_path(part.with_name("x"), 1, 2), Expected(len(content), adler32), bytes)
+    storage.copy(source, storage.part_path(part.with_name("x"), 1, 2), root, Expected(len(content), adler32), bytes)
     assert not part.exists(), "the part of an older lease is removed"
     assert part.with_name("x.part-1.2").read_bytes() == content
     with pytest.raises(storage.SourceUnreadable):
-        storage.copy(tmp_path / "nothing", part, right, bytes)
+        storage.copy(tmp_path / "nothing", part, root, right, bytes)
     with pytest.raises(storage.TargetRefused, match="not mounted"):
-        storage.copy(source, tmp_path / "gone" / "s" / "aa" / "bb" / "x", right, bytes)
+        storage.copy(source, tmp_path / "gone" / "s" / "aa" / "bb" / "x", str(tmp_path / "gone"), right, bytes)
 
 
 def test_back_off_grows_to_its_limit() -> None:

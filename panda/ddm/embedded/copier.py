@@ -47,7 +47,7 @@ def perform(job: Job, buckets: Buckets, agents: int) -> Outcome | None:
         _go_on(job)
         _refuse(claim)
         if not _is_there(target, claim):
-            storage.copy(source, part, claim.expected, _passage(job, buckets, agents))
+            storage.copy(source, part, claim.target_root, claim.expected, _passage(job, buckets, agents))
             _go_on(job)
             storage.publish(part, target)
     except storage.Stopped:

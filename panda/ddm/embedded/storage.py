@@ -99,8 +99,8 @@ def holds(path: Path, expected: Expected) -> bool:
     return f"{checksum:08x}" == expected.adler32
 
 
-def copy(source: Path, part: Path, expected: Expected, through: Callable[[bytes], bytes]) -> None:
-    """Copy `source` to the temporary file `part`, durable and with the expected content, or raise a CopyError.
+def copy(source: Path, part: Path, root: str, expected: Expected, through: Callable[[bytes], bytes]) -> None:
+    """Copy `source` to the temporary file `part` below `root`, durable and as expected, or raise a CopyError.
 
     Every block goes `through` a function of the caller, which may slow down, stop (raise) or, in tests, spoil it.
     """
@@ -110,7 +110,7 @@ def copy(source: Path, part: Path, expected: Expected, through: Callable[[bytes]
         raise SourceUnreadable(f"cannot read {source}: {error.strerror}") from error
     with reader:
         try:
-            _make_folder(part.parent)
+            _make_folder(part.parent, Path(root))
             _discard_older(part)
             writer = FileIO(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644), "wb")
         except OSError as error:
@@ -173,9 +173,8 @@ def remove(path: Path) -> None:
         path.unlink()
 
 
-def _make_folder(folder: Path) -> None:
+def _make_folder(folder: Path, root: Path) -> None:
     """Make the folders under a root that exists: a root that is missing is an unmounted disk, not a new one."""
-    root = folder.parents[2]
     if not root.is_dir():
         raise FileNotFoundError(0, f"the RSE's folder {root} does not exist (not mounted?)")
     folder.mkdir(parents=True, exist_ok=True)
