@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -63,6 +64,8 @@ def demo(
     campaign = read_campaign(file, [])
     settings = demo_settings()
     began = time.monotonic()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # as Ctrl-C: nothing stays behind
     running = supervisor_for(settings, automatic_ports=ports == "auto", report=lambda event: _say(console, event))
     try:
         with running:

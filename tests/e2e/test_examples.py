@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -38,6 +39,22 @@ def test_the_demo_ends_well_and_finds_the_peak() -> None:
         assert abs(float(peak[1]) - 91.2) < 1.0
         assert (Path(folder) / "demo" / "z-mumu.png").read_bytes().startswith(b"\x89PNG")
         assert left == []
+
+
+def test_a_demo_that_is_told_to_end_leaves_nothing_running() -> None:
+    with tempfile.TemporaryDirectory(prefix="demo-") as folder:
+        environment = {**os.environ, "PANDA_DATA_DIR": folder, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+        command = [sys.executable, "-m", "panda.cli", "demo", "--ports", "auto"]
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as demo:
+            assert demo.stdout is not None
+            for line in demo.stdout:
+                if "Bamboo is called" in line:
+                    break
+            assert left_behind(Path(folder)), "everything runs"
+            demo.send_signal(signal.SIGTERM)
+            assert "Stopped." in demo.stdout.read()
+        assert demo.returncode == 130
+        assert left_behind(Path(folder)) == []
 
 
 def test_charmm_runs_where_its_vo_is_welcome_and_its_files_stay_there() -> None:
