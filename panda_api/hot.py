@@ -63,6 +63,16 @@ class HotLanes:
         """Reports that end a job do not wait in one batch with signs of life."""
         return self.beat if news.status in dispatch.BEATS else self.report
 
+    async def acquired(self, ask: PilotAsk) -> tuple[HandedJob, ...]:
+        """The jobs that one pilot gets, by the batch that takes its ask next."""
+        (answer,) = self.batcher.ask(self.acquire, [ask])
+        return dispatch.jobs_of(await answer)
+
+    async def updated(self, news: JobUpdate) -> UpdateAnswer:
+        """What one pilot hears on its report, once that is committed."""
+        (answer,) = self.batcher.ask(self.lane_of(news), [news])
+        return await answer
+
 
 class HotCalls:
     """The hot calls, and behind them everything else."""

@@ -8,14 +8,16 @@ from collections.abc import Iterable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
+from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 
 from panda.domain.dispatch import UpdateAnswer
 from panda.domain.resource_types import RESOURCE_TYPES
-from panda.services import control, dispatch, grid, ownership, read, supply
+from panda.services import control, grid, ownership, read, supply
 from panda_api.body import WireRoute
 from panda_api.context import ASYNCHRONOUS, Ctx
 from panda_api.envelope import WireResponse
+from panda_api.hot import HotLanes
 from panda_api.render import NO_JOBS, STATUS_INVALID, STATUS_NO_JOBS, STATUS_OK, wire_resource_type
 from panda_api.security import Identity, Policy, permit
 from panda_api.transforms import stock_job
@@ -45,25 +47,37 @@ async def _told(request: Request) -> dict[str, object]:
     return legacy.fields_of(await request.body())
 
 
+async def _lanes_of(request: Request) -> HotLanes:
+    lanes = request.app.state.lanes
+    if not isinstance(lanes, HotLanes):
+        raise TypeError("the app was built without lanes")
+    return lanes
+
+
 Told = Annotated[dict[str, object], Depends(_told)]
+Lanes = Annotated[HotLanes, Depends(_lanes_of)]
 
 
 @router.post("/getJob", response_model=LegacyAnswer, openapi_extra=_body(legacy.ASK))
-def get_job(told: Told, ctx: Ctx, _caller: Annotated[Identity, permit(Policy.TAKE_JOBS)]) -> WireResponse:
+async def get_job(
+    told: Told, ctx: Ctx, lanes: Lanes, _caller: Annotated[Identity, permit(Policy.TAKE_JOBS)]
+) -> WireResponse:
     """One job that this node may run, as stock pilots run it."""
     ask = legacy.ask_of(told)
-    jobs = dispatch.acquire(ctx, ask)
+    jobs = await lanes.acquired(ask)
     if not jobs:
         return WireResponse({"StatusCode": STATUS_NO_JOBS, "errorDialog": NO_JOBS})
-    software = str(grid.queue_view(ctx, ask.queue)["appdir"])
-    return WireResponse(stock_job(jobs[0], ctx.settings.api_url, ctx.settings.transforms_url, software))
+    queue = await run_in_threadpool(grid.queue_view, ctx, ask.queue)
+    return WireResponse(stock_job(jobs[0], ctx.settings.api_url, ctx.settings.transforms_url, str(queue["appdir"])))
 
 
 @router.post("/updateJob", response_model=LegacyAnswer, openapi_extra={**ASYNCHRONOUS, **_body(legacy.UPDATE)})
-def update_job(told: Told, ctx: Ctx, _caller: Annotated[Identity, permit(Policy.REPORT_JOBS)]) -> WireResponse:
+async def update_job(
+    told: Told, lanes: Lanes, _caller: Annotated[Identity, permit(Policy.REPORT_JOBS)]
+) -> WireResponse:
     """Keep a pilot's word on its job; the answer may carry a command. Outputs are collected after the answer."""
     news = legacy.update_of(told)
-    return WireResponse(_answer(news.job_id, dispatch.update(ctx, news)))
+    return WireResponse(_answer(news.job_id, await lanes.updated(news)))
 
 
 def _answer(job_id: int, answer: UpdateAnswer) -> dict[str, object]:
