@@ -193,3 +193,11 @@ class WorkerReport:
     submission_host: str | None = None
     resource_type: str | None = None
     details: Mapping[str, str | int] = field(default_factory=dict)
+
+
+def is_another_batch(known: str | None, told: str | None) -> bool:
+    """Whether a report comes from another batch job than the one that runs the job (wire-protocol.md 9.1).
+
+    A bare number says nothing: a batch system's own number and the one a submitter gives may stand for the same job.
+    """
+    return bool(known and told) and known != told and not (str(known).isdigit() or str(told).isdigit())

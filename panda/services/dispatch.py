@@ -12,7 +12,7 @@ from typing import TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from panda.domain.dispatch import ErrorPair, JobUpdate, UpdateAnswer
+from panda.domain.dispatch import ErrorPair, JobUpdate, UpdateAnswer, is_another_batch
 from panda.domain.states import FINAL_JOB, JobStatus
 from panda.services.acquire import Answer, acquire, acquire_many, jobs_of
 from panda.services.board import Board
@@ -173,6 +173,8 @@ def _refused(row: Held, news: JobUpdate) -> UpdateAnswer | None:
         return UpdateAnswer(accepted=False, command=KILL, note="badattemptnr")
     if news.lease is not None and news.lease != row.lease:
         return UpdateAnswer(accepted=False, command=KILL, note="the job was handed out again since")
+    if is_another_batch(row.batch_id, news.batch_id):
+        return UpdateAnswer(accepted=False, command=KILL, note=f"the job runs in batch job {row.batch_id}")
     if status is None:
         return UpdateAnswer(accepted=False, command=KILL, note="the job is not in a pilot's hand")
     if status in FINAL_JOB:

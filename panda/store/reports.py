@@ -29,6 +29,7 @@ _BEAT = Prepared(
     FROM u JOIN job j ON j.id = u.job_id
     WHERE h.job_id = u.job_id AND j.status = u.state AND j.status IN ('starting', 'running')
       AND (u.attempt IS NULL OR u.attempt = j.attempt) AND (u.lease IS NULL OR u.lease = j.lease)
+      AND (u.batch_id IS NULL OR h.batch_id IS NULL OR u.batch_id = h.batch_id)
     RETURNING h.job_id, h.command, h.site_id
 """,
 )
@@ -41,7 +42,7 @@ _LOCK = Prepared(
 _READ = Prepared(
     "panda_read_jobs",
     """
-    SELECT j.id, j.status, j.attempt, j.lease, j.site_id, h.command, r.body_hash, r.job_id IS NOT NULL
+    SELECT j.id, j.status, j.attempt, j.lease, j.site_id, h.command, r.body_hash, r.job_id IS NOT NULL, h.batch_id
     FROM job j LEFT JOIN in_hand h ON h.job_id = j.id LEFT JOIN job_report r ON r.job_id = j.id
     WHERE j.id = ANY(CAST(:jobs AS bigint[]))
 """,
@@ -112,6 +113,7 @@ class Held(NamedTuple):
     command: str | None
     body_hash: str | None
     reported: bool
+    batch_id: str | None
 
 
 class Beat(NamedTuple):

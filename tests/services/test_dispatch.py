@@ -155,6 +155,20 @@ def test_the_wrong_attempt_or_lease_changes_nothing(
     assert campaign.value("SELECT count(*) FROM job_report") == 0
 
 
+@pytest.mark.parametrize(
+    ("known", "told", "ends"),
+    [("7.0#ce1", "8.0#ce1", True), ("7.0#ce1", "7.0#ce1", False), ("7.0#ce1", "42", False), ("41", "42", False)],
+)
+@pytest.mark.parametrize("status", [JobStatus.RUNNING, JobStatus.FINISHED])
+def test_a_second_batch_job_with_the_same_job_is_ended(
+    campaign: Campaign, job: HandedJob, known: str, told: str, ends: bool, status: JobStatus
+) -> None:
+    campaign.say(job, JobStatus.RUNNING, batch_id=known)
+    answer = campaign.say(job, status, batch_id=told)
+    assert (answer.accepted, answer.command) == (not ends, "tobekilled" if ends else None)
+    assert campaign.say(job, JobStatus.RUNNING, batch_id=known).accepted
+
+
 def test_a_job_that_never_was(campaign: Campaign) -> None:
     answer = dispatch.update(campaign.ctx, JobUpdate(4_711, JobStatus.RUNNING))
     assert (answer.known, answer.accepted, answer.command) == (False, False, KILL)
