@@ -17,8 +17,8 @@ from panda.services.preview import Preview
 from panda.services.reasons import size
 
 PLACE = "the options"
-OURS = ("proddb_task", "wire_parameters")
-"""Fields of a request that the API fills in itself."""
+OURS = ("proddb_task", "wire_parameters", "build")
+"""Fields of a request that the API fills in itself, or that only users' clients send."""
 
 
 FileArgument = Annotated[

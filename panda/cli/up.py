@@ -14,7 +14,7 @@ from rich.table import Table
 
 from panda.cli.parts import choose_ports, house_environment, panda_parts
 from panda.cli.processes import Event, State, Supervisor
-from panda.errors import BadSettings, Unavailable
+from panda.errors import BadSettings, PandaError
 from panda.settings import Settings, load, unknown_variables, variable_name
 
 app = typer.Typer(add_completion=False)
@@ -85,7 +85,7 @@ def up(
         screen.say("Stopping; Ctrl-C again to wait for nobody.")
     screen.say("Everything is stopped.")
     if hopeless:
-        raise Unavailable(f"The tables could not be prepared: {hopeless[0].text}.", f"See {running.settings.logs}.")
+        raise PandaError(f"The tables could not be prepared: {hopeless[0].text}.", f"See {running.settings.logs}.")
 
 
 class Screen:

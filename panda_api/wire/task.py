@@ -39,6 +39,7 @@ class SplitForm(OwnModel):
     bytes_per_job: Annotated[int, Field(ge=1, le=2**53)] | None = None
     n_jobs: Positive | None = None
     n_events: Annotated[int, Field(ge=1, le=2**53)] | None = None
+    max_files: Positive | None = None
 
 
 class ResourcesForm(OwnModel):
