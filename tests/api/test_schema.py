@@ -30,6 +30,8 @@ from tests.support.database import cloned_database
 from tests.support.serving import Caller, serving
 from tests.support.telling import tell
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = 5
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 described = schemathesis.openapi.from_dict(an_app().openapi())

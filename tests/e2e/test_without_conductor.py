@@ -15,6 +15,7 @@ EVERY_S = 5.0
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_bamboo_alone_closes_the_same_datasets() -> None:
     with running_system(without=["conductor"]) as system:
         making = a_making("made", 8)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import requests
 import uvicorn
+from requests.adapters import HTTPAdapter, Retry
 from typing_extensions import override
 
 from panda.settings import load
@@ -52,6 +53,8 @@ class Caller:
         self.address = address
         self.session = requests.Session()
         self.session.trust_env = False
+        # A connection that idles for 5 s is closed by the server, also at the very moment in which it is used again.
+        self.session.mount(address, HTTPAdapter(max_retries=Retry(total=2, allowed_methods={"GET"})))
         self.session.headers.update(headers or {})
 
     def post(self, path: str, body: object = None, **arguments: object) -> requests.Response:
