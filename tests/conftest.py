@@ -46,6 +46,7 @@ def engine(database: str) -> Iterator[Engine]:
     made.dispose()
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep tests that start every process, and those with a Prefect server, one after another: there are two cores."""
     for item in items:

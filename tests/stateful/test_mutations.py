@@ -36,8 +36,8 @@ MUTATIONS: dict[str, tuple[Change, ...]] = {
     "old-state check removed": (
         Change(
             "panda/store/ends.py",
-            "            WHERE j.id = old.id AND j.status = ANY(CAST(:sources AS job_status[]))\n",
-            "            WHERE j.id = old.id\n",
+            "        WHERE j.id = old.id AND j.status = ANY(CAST(:sources AS job_status[]))\n",
+            "        WHERE j.id = old.id\n",
         ),
         Change(
             "panda/store/reports.py",
