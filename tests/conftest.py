@@ -48,7 +48,7 @@ def engine(database: str) -> Iterator[Engine]:
 
 @pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests that start every process, and those with a Prefect server, one after another: there are two cores."""
+    """Keep the tests of a file that start every process, or a Prefect server, on one worker: they share a system."""
     for item in items:
         if item.get_closest_marker("e2e") is not None or "tests/flows/" in item.path.as_posix():
-            item.add_marker(pytest.mark.xdist_group("every-process"))
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
