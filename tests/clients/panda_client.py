@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.clients.index import CLIENTS, pip
+from tests.clients.index import CLIENTS, alone, pip
 from tests.support.tokens import a_token
 
 VERSION = "2.2.0"
@@ -20,12 +20,13 @@ LIMIT_S = 120
 def installed() -> Path:
     """The client's virtual environment, made when it is not there yet."""
     folder = CLIENTS / f"panda-client-{VERSION}"
-    if not (folder / "done").is_file():
-        venv.create(folder, clear=True, symlinks=True)
-        (purelib,) = (folder / "lib").glob("python*/site-packages")
-        pip("--python", str(folder / "bin" / "python"), "install", "--quiet", f"panda-client=={VERSION}")
-        assert (purelib / "pandaclient").is_dir()
-        (folder / "done").touch()
+    with alone():
+        if not (folder / "done").is_file():
+            venv.create(folder, clear=True, symlinks=True)
+            (purelib,) = (folder / "lib").glob("python*/site-packages")
+            pip("--python", str(folder / "bin" / "python"), "install", "--quiet", f"panda-client=={VERSION}")
+            assert (purelib / "pandaclient").is_dir()
+            (folder / "done").touch()
     return folder
 
 
