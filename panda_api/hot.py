@@ -35,7 +35,6 @@ BEAT_PACE_S = 0.05
 _JSON = b"application/json"
 _START = {"type": "http.response.start", "status": 200}
 
-Asked = TypeVar("Asked")
 Given = TypeVar("Given")
 Model = TypeVar("Model", bound=BaseModel)
 Serve = Callable[[object], Awaitable[bytes]]
@@ -72,6 +71,13 @@ class HotLanes:
         """What one pilot hears on its report, once that is committed."""
         (answer,) = self.batcher.ask(self.lane_of(news), [news])
         return await answer
+
+    async def all_updated(self, news: Sequence[JobUpdate]) -> list[UpdateAnswer]:
+        """What somebody hears who reports on many jobs, in order; nothing before all is committed."""
+        answers = self.batcher.ask(self.report, news)
+        if len(answers) > 1:
+            await asyncio.wait(answers)
+        return [await one for one in answers]
 
 
 class HotCalls:
@@ -116,8 +122,7 @@ class HotCalls:
         return as_json(jobs_envelope(self._context.settings, jobs))
 
     async def _jobs(self, ask: PilotAsk) -> tuple[HandedJob, ...]:
-        (answer,) = await self._asked(self._lanes.acquire, [ask], "acquire_jobs")
-        return dispatch.jobs_of(answer)
+        return await _answered("acquire_jobs", self._lanes.acquired(ask))
 
     async def _waited(self, ask: PilotAsk, seconds: float) -> tuple[HandedJob, ...]:
         """Ask, and again each time that jobs became ready at the pilot's site, until it gets some or time is over."""
@@ -141,28 +146,14 @@ class HotCalls:
 
     async def _update(self, value: object) -> bytes:
         told = _understood(UpdateJob, value)
-        news = told.update()
-        (answer,) = await self._asked(self._lanes.lane_of(news), [news], "update_job")
+        answer = await _answered("update_job", self._lanes.updated(told.update()))
         return as_json(update_envelope(told.job_id, answer))
 
     async def _update_bulk(self, value: object) -> bytes:
         parts = parts_of(_understood(UpdateJobsBulk, value))
         good = [one.update() for one in parts if isinstance(one, UpdateJob)]
-        answers = await self._asked(self._lanes.report, good, "update_jobs_bulk")
+        answers = await _answered("update_jobs_bulk", self._lanes.all_updated(good))
         return as_json(bulk_envelope(parts, answers))
-
-    async def _asked(self, lane: Lane[Asked, Given], asked: Sequence[Asked], call: str) -> list[Given]:
-        """The answers of a lane, in order; raises what is to be answered instead."""
-        path = PREFIX + call
-        try:
-            answers = self._lanes.batcher.ask(lane, asked)
-            if len(answers) > 1:
-                await asyncio.wait(answers)
-            return [await one for one in answers]
-        except PandaError as error:
-            raise _Answered(refusal(path, error)) from error
-        except DATABASE_LOST as error:
-            raise _Answered(database_lost("POST", path, error)) from error
 
 
 class _Cold(Exception):
@@ -175,6 +166,17 @@ class _Answered(Exception):
     def __init__(self, response: Response) -> None:
         super().__init__()
         self.response = response
+
+
+async def _answered(call: str, answer: Awaitable[Given]) -> Given:
+    """An answer of the lanes; raises what is to be answered instead."""
+    path = PREFIX + call
+    try:
+        return await answer
+    except PandaError as error:
+        raise _Answered(refusal(path, error)) from error
+    except DATABASE_LOST as error:
+        raise _Answered(database_lost("POST", path, error)) from error
 
 
 def _is_plain(scope: Scope) -> bool:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 
-from panda.cli.parts import MODULES, ROOT, command_of, house_environment, server_environment
+from panda.cli.parts import command_of, house_environment, server_environment
 from panda.settings import load
 
 
@@ -14,6 +14,4 @@ def run(name: str, arguments: Sequence[str]) -> None:
     if name == "prefect":
         environment.update(server_environment(settings))
     command = [*command_of(name, settings), *arguments]
-    if name not in MODULES:
-        os.chdir(ROOT)
     os.execve(command[0], command, environment)  # noqa: S606  # the whole point: no shell, this process becomes it
