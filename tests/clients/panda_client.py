@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import requests
+
 from tests.clients.index import CLIENTS, alone, pip
 from tests.support.tokens import a_token
 
@@ -89,6 +91,19 @@ class User:
         (entry,) = json.loads(record.read_text(encoding="utf-8"))
         assert entry["returnCode"] == 0
         return int(entry["jediTaskID"])
+
+    def outputs(self, task_id: int) -> dict[str, str]:
+        """The outputs of a task as its owner lists and fetches them: LFN -> contents."""
+        status, datasets = self.call("get_files_in_datasets", task_id, "output")
+        assert status == 0
+        headers = {"Authorization": f"Bearer {self.environment()['PANDA_AUTH_ID_TOKEN']}", "Origin": self.vo}
+        found = {}
+        for one in (file for dataset in datasets for file in dataset["files"]):
+            asked = {"task_id": str(task_id), "lfn": one["lfn"]}
+            answer = requests.get(f"{self.server}/api/v1/task/get_output_file", asked, headers=headers, timeout=30)
+            assert answer.status_code == 200
+            found[one["lfn"]] = answer.text
+        return found
 
     def pbook(self, *words: str) -> Said:
         """`pbook` in batch mode."""

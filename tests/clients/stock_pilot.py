@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.clients.index import CLIENTS, pip
+from tests.clients.index import CLIENTS, alone, pip
 
 VERSION = "3.7.0.36"
 TRUSTED_TRANSFORMS = "http://pandaserver-doma.cern.ch:25080/trf/user"
@@ -24,31 +24,33 @@ TRUSTED_TRANSFORMS = "http://pandaserver-doma.cern.ch:25080/trf/user"
 def installed() -> Path:
     """The folder of the unpacked sdist, fetched when it is not there yet. Its wheel lacks pilot.py."""
     folder = CLIENTS / f"panda-pilot-{VERSION}"
-    if not folder.is_dir():
-        drafts = CLIENTS / f".fetch-{os.getpid()}"
-        pip("download", "--no-deps", "--no-binary", ":all:", "--dest", str(drafts), f"panda-pilot=={VERSION}")
-        (archive,) = drafts.glob("*.tar.gz")
-        with tarfile.open(archive) as packed:
-            packed.extractall(drafts, filter="data")
-        (unpacked,) = (one for one in drafts.iterdir() if (one / "pilot.py").is_file())
-        unpacked.rename(folder)
-        shutil.rmtree(drafts)
+    with alone():
+        if not folder.is_dir():
+            drafts = CLIENTS / f".fetch-{os.getpid()}"
+            pip("download", "--no-deps", "--no-binary", ":all:", "--dest", str(drafts), f"panda-pilot=={VERSION}")
+            (archive,) = drafts.glob("*.tar.gz")
+            with tarfile.open(archive) as packed:
+                packed.extractall(drafts, filter="data")
+            (unpacked,) = (one for one in drafts.iterdir() if (one / "pilot.py").is_file())
+            unpacked.rename(folder)
+            shutil.rmtree(drafts)
     return folder
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a pilot works: its source, a Python of its own, its folder, the server, the queue and its storage."""
+    """Where a pilot works and what it asks for: source, own folder, server, queue and its storage, label of jobs."""
 
     source: Path
     folder: Path
     server: str
     queue: str
     storage: Path
+    label: str = "managed"
 
 
 def prepare(place: Place, heartbeat_s: int) -> None:
-    """Make the pilot's folder: environment, credential, the transform by hand, a configuration with our heartbeat."""
+    """Make the pilot's folder: environment, credential, the transforms by hand, a configuration with our heartbeat."""
     place.folder.mkdir(parents=True)
     venv.create(place.folder / "env", with_pip=False, symlinks=True)
     key = "openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -subj /CN=pilot -days 2"
@@ -56,7 +58,7 @@ def prepare(place: Place, heartbeat_s: int) -> None:
     proxy = (place.folder / "cert.pem").read_text() + (place.folder / "key.pem").read_text()
     (place.folder / "proxy.pem").write_text(proxy, encoding="ascii")
     (place.folder / "scripts").mkdir()
-    download = ["curl", "-sSf", "-o", "scripts/runRelease", f"{place.server}/trf/user/runRelease"]
+    download = ["curl", "-sSf", "-o", "scripts/#1", place.server + "/trf/user/{buildGen,runGen,runRelease}"]
     subprocess.run(download, cwd=place.folder, check=True)
     config = (place.source / "pilot" / "util" / "default.cfg").read_text(encoding="utf-8")
     changed = config.replace("heartbeat: 1800", f"heartbeat: {heartbeat_s}", 1)
@@ -68,7 +70,7 @@ def command(place: Place, options: Sequence[str]) -> list[str]:
     python = place.folder / "env" / "bin" / "python3"
     words = [
         str(python), str(place.source / "pilot.py"), "--pilot-user", "generic", "-w", "generic", "-q", place.queue,
-        "-j", "managed", "-i", "PR", "--url", place.server, "-p", place.server.rsplit(":", 1)[1],
+        "-j", place.label, "-i", "PR", "--url", place.server, "-p", place.server.rsplit(":", 1)[1],
         "--queuedata-url", place.server + "/cache/schedconfig/{pandaqueue}.all.json",
         "--storagedata-url", place.server + "/cache/ddmendpoints.json",
         "-t", "-d", "-l", "1200", "-v", "1", "--use-rucio-traces", "False", "--cleanup", "False",

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 
 from panda.domain.states import JobStatus
 from panda.services import read
@@ -39,20 +38,6 @@ def user(system: System, tmp_path: Path) -> User:
     return User(system.api_url, tmp_path / "ann")
 
 
-def fetched(user: User, task_id: int) -> dict[str, str]:
-    """The outputs of a task as its owner lists and fetches them."""
-    status, datasets = user.call("get_files_in_datasets", task_id, "output")
-    assert status == 0
-    headers = {"Authorization": f"Bearer {user.environment()['PANDA_AUTH_ID_TOKEN']}", "Origin": user.vo}
-    found = {}
-    for one in (file for dataset in datasets for file in dataset["files"]):
-        asked = {"task_id": str(task_id), "lfn": one["lfn"]}
-        answer = requests.get(f"{user.server}/api/v1/task/get_output_file", asked, headers=headers, timeout=30)
-        assert answer.status_code == 200
-        found[one["lfn"]] = answer.text
-    return found
-
-
 def first_job(system: System, task_id: int, status: JobStatus) -> int:
     """Return the first job of a task that has this status, when there is one."""
     (job, *_) = system.until(lambda: read.jobs_of(system.ctx, task_id, status), LIMIT_S, f"a {status} job")
@@ -64,7 +49,7 @@ def test_prun_with_input_and_build_step_from_submission_to_fetched_outputs(syste
     options = ("--outputs", "out.txt", "--noBuild", "--nJobs", "2")
     first = user.submitted("--exec", words, "--outDS", "user.tester.first", *options)
     assert system.wait_for_ends([first], LIMIT_S) == ["done"]
-    outputs = fetched(user, first)
+    outputs = user.outputs(first)
     # Each job's own number; the quotes, blanks and $HOME came to the user's shell as they were given.
     assert [name.partition("._")[2] for name in sorted(outputs)] == ["000001.out.txt", "000002.out.txt"]
     assert [one.rpartition(" ")[2] for _, one in sorted(outputs.items())] == ["101\n", "102\n"]
@@ -78,7 +63,7 @@ def test_prun_with_input_and_build_step_from_submission_to_fetched_outputs(syste
         "--inDS", "user.tester.first_out.txt/", "--nFilesPerJob", "1", "--outputs", "out.txt", "--site", "BETA",
     )  # fmt: skip
     assert system.wait_for_ends([second], LIMIT_S) == ["done"]
-    both = fetched(user, second)
+    both = user.outputs(second)
     assert sorted(both.values()) == sorted(f"said second\n{one}built\n" for one in outputs.values())
     assert {one.site for one in read.jobs_of(system.ctx, second)} == {"BETA"}
 

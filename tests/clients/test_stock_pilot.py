@@ -1,4 +1,4 @@
-"""The unmodified panda-pilot in a running system: jobs to closed datasets, inputs, a kill, a failure and its retry.
+"""The unmodified panda-pilot in a running system: production jobs, a kill, a failure and its retry; tasks of prun.
 
 Several pilots work at the same time, since one needs two minutes to report a payload that failed. They are ended as
 soon as what they are to do has happened: their last minute is about their own threads.
@@ -15,6 +15,7 @@ import requests
 from panda.domain.work import TaskRequest
 from panda.services import control, read, submit
 from tests.clients import stock_pilot
+from tests.clients.panda_client import User, write
 from tests.clients.stock_pilot import Place
 from tests.support.system import System, running_system
 from tests.support.trivial import a_joining, a_making, sums_in_catalogue, sums_of_joining, sums_of_making
@@ -40,14 +41,18 @@ class Site:
     def submit(self, request: TaskRequest) -> int:
         """A task whose jobs wait for pilots now."""
         task = submit.submit_task(self.system.ctx, request, "tester")
-        self.wait(lambda: read.counts(self.system.ctx, task).get("activated"), f"activated jobs of {request.name}")
+        self.wait_for_ready(task)
         return task
 
-    def start_pilot(self, queue: str, heartbeat_s: int = 1800) -> None:
+    def wait_for_ready(self, task: int) -> None:
+        """Wait until pilots that ask now get jobs of a task."""
+        self.wait(lambda: read.counts(self.system.ctx, task).get("activated"), f"activated jobs of task {task}")
+
+    def start_pilot(self, queue: str, heartbeat_s: int = 1800, label: str = "managed") -> None:
         """One more stock pilot at a queue."""
         folder = self.folder / f"{len(self.outputs)}-{queue}"
         storage = self.system.data / "storage" / f"{queue}_DATADISK"
-        place = Place(self.source, folder, self.system.api_url, queue, storage)
+        place = Place(self.source, folder, self.system.api_url, queue, storage, label)
         self.pilots.enter_context(stock_pilot.running(place, heartbeat_s=heartbeat_s))
         self.outputs.append(folder / "stdout.txt")
 
@@ -110,3 +115,21 @@ def test_jobs_of_production_tasks_reach_closed_datasets_through_stock_pilots(sit
     assert [first.status.value, second.status.value] == ["failed", "finished"]
     assert ("transform", 4) in {(one.component, one.code) for one in first.errors}
     assert sums_in_catalogue(ctx, failing) == list(sums_of_making(1).items())
+
+
+def test_a_task_of_prun_goes_from_submission_over_stock_pilots_to_fetched_outputs(site: Site, tmp_path: Path) -> None:
+    write(tmp_path, {"say.sh": 'cat lib.txt > out.txt && echo "said $1, number $2" >> out.txt\n'})
+    user = User(site.system.api_url, tmp_path)
+    task = user.submitted(
+        "--exec", """bash say.sh "a  'quoted' \\$HOME" %RNDM:100""", "--bexec", "echo built > lib.txt", "--nJobs", "2",
+        "--outDS", "user.tester.stock", "--outputs", "out.txt", "--site", "BETA",
+    )  # fmt: skip
+    build = next(one.id for one in read.tasks(site.system.ctx) if one.name == "user.tester.stock.build")
+    site.wait_for_ready(build)
+    site.start_pilot("BETA", label="user")
+    site.wait_for_ready(task)
+    site.start_pilot("BETA", label="user")
+    site.start_pilot("BETA", label="user")
+    site.wait(lambda: site.stage(task) == "done", "the task of prun to end")
+    found = [text for _, text in sorted(user.outputs(task).items())]
+    assert found == [f"built\nsaid a  'quoted' $HOME, number {number}\n" for number in (101, 102)]
