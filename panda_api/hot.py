@@ -117,6 +117,8 @@ class HotCalls:
 
     async def _acquire(self, value: object) -> bytes:
         wanted = _understood(AcquireJobs, value)
+        if wanted.is_harvesters:
+            raise _Cold
         ask = wanted.ask()
         jobs = await (self._waited(ask, wanted.wait_time) if wanted.wait_time else self._jobs(ask))
         return as_json(jobs_envelope(self._context.settings, jobs))

@@ -6,11 +6,14 @@ folder. The script that brings the two together is `runRelease` (panda_api/trf/u
 
 import re
 import shlex
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from panda.domain.dispatch import HandedJob
 from panda.errors import NotFound
+from panda.services import grid
+from panda.services.context import Context
 from panda_api.render import WireJob, wire_job
 
 FOLDER = Path(__file__).with_name("trf") / "user"
@@ -33,6 +36,12 @@ def program(name: str) -> bytes:
 def _public_name(file: Path) -> str:
     first, *others = file.stem.split("_")
     return first + "".join(one.capitalize() for one in others)
+
+
+def stock_jobs(ctx: Context, queue: str, jobs: Iterable[HandedJob]) -> list[WireJob]:
+    """The jobs that a stock pilot got at a queue, as it runs them."""
+    software = str(grid.queue_view(ctx, queue)["appdir"])
+    return [stock_job(one, ctx.settings.api_url, ctx.settings.transforms_url, software) for one in jobs]
 
 
 def stock_job(job: HandedJob, source_url: str, transforms_url: str, software: str) -> WireJob:

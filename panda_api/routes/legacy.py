@@ -13,14 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from panda.domain.dispatch import UpdateAnswer
 from panda.domain.resource_types import RESOURCE_TYPES
-from panda.services import control, grid, ownership, read, supply
+from panda.services import control, ownership, read, supply
 from panda_api.body import WireRoute
 from panda_api.context import ASYNCHRONOUS, Ctx
 from panda_api.envelope import WireResponse
 from panda_api.hot import HotLanes
 from panda_api.render import NO_JOBS, STATUS_INVALID, STATUS_NO_JOBS, STATUS_OK, wire_resource_type
 from panda_api.security import Identity, Policy, permit
-from panda_api.transforms import stock_job
+from panda_api.transforms import stock_jobs
 from panda_api.wire import legacy
 
 router = APIRouter(prefix="/server/panda", tags=["legacy"], route_class=WireRoute)
@@ -67,8 +67,8 @@ async def get_job(
     jobs = await lanes.acquired(ask)
     if not jobs:
         return WireResponse({"StatusCode": STATUS_NO_JOBS, "errorDialog": NO_JOBS})
-    queue = await run_in_threadpool(grid.queue_view, ctx, ask.queue)
-    return WireResponse(stock_job(jobs[0], ctx.settings.api_url, ctx.settings.transforms_url, str(queue["appdir"])))
+    (job,) = await run_in_threadpool(stock_jobs, ctx, ask.queue, jobs)
+    return WireResponse(job)
 
 
 @router.post("/updateJob", response_model=LegacyAnswer, openapi_extra={**ASYNCHRONOUS, **_body(legacy.UPDATE)})

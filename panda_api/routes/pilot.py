@@ -11,6 +11,7 @@ from panda_api.context import ASYNCHRONOUS, Ctx
 from panda_api.envelope import Envelope, WireResponse, failed, succeeded
 from panda_api.render import STATUS_INVALID, STATUS_OK
 from panda_api.security import Identity, Policy, permit
+from panda_api.transforms import stock_jobs
 from panda_api.wire.job import JobId
 from panda_api.wire.pilot import AcquireJobs, UpdateJob, UpdateJobsBulk, UpdateWorkerStatus
 
@@ -19,8 +20,15 @@ router = APIRouter(prefix="/api/v1/pilot", tags=["pilot"], route_class=WireRoute
 
 @router.post("/acquire_jobs", response_model=Envelope)
 def acquire_jobs(wanted: AcquireJobs, ctx: Ctx, _caller: Annotated[Identity, permit(Policy.TAKE_JOBS)]) -> WireResponse:
-    """Jobs that this node may run, the most urgent first; the same `request_id` gets the same jobs again."""
-    return WireResponse(jobs_envelope(ctx.settings, dispatch.acquire(ctx, wanted.ask())))
+    """Jobs that this node may run, the most urgent first; the same `request_id` gets the same jobs again.
+
+    Harvester gets them as the stock pilots run them that it submits.
+    """
+    ask = wanted.ask()
+    jobs = dispatch.acquire(ctx, ask)
+    if jobs and wanted.is_harvesters:
+        return succeeded({"StatusCode": STATUS_OK, "jobs": stock_jobs(ctx, ask.queue, jobs)})
+    return WireResponse(jobs_envelope(ctx.settings, jobs))
 
 
 @router.post("/update_job", response_model=Envelope, openapi_extra=ASYNCHRONOUS)

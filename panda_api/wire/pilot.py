@@ -29,6 +29,7 @@ from panda_api.wire.fields import (
 )
 
 MAX_JOBS = 1000
+HARVESTER = "harvester-"
 _ADLER32 = re.compile(r"[0-9a-fA-F]{1,8}")
 
 Releases = Annotated[frozenset[Name], Field(max_length=10_000)]
@@ -58,6 +59,11 @@ class AcquireJobs(WireModel):
     request_id: UUID | None = None
     wait_time: Annotated[int, Field(ge=0, le=60, description="s that the answer may wait for a job")] = 0
     resource_type: Annotated[MaybeName, Field(validation_alias=AliasChoices("resource_type", "resourceType"))] = None
+
+    @property
+    def is_harvesters(self) -> bool:
+        """Whether Harvester asks (wire-protocol.md 8): the jobs are for stock pilots that it submits."""
+        return bool(self.scheduler_id and self.scheduler_id.startswith(HARVESTER))
 
     def ask(self) -> PilotAsk:
         """The request as the domain knows it."""

@@ -116,6 +116,9 @@ def test_get_jobs_gives_several_at_once_and_the_words_of_an_empty_answer(factory
     assert (len(jobs), words) == (2, "OK")
     for job in jobs:
         assert {"PandaID", "taskID", "attemptNr", "jobsetID", "currentPriority", "coreCount"} <= set(job)
+        # What the stock pilots that Harvester submits download and run; our own pilot gets the program's bare name.
+        assert job["transformation"].endswith("/trf/user/runRelease")
+        assert f"--job={job['PandaID']} " in job["jobPars"]
     assert get_jobs(factory, 2, resourceType="MCORE") == ([], "No jobs in PanDA")
     more, _ = get_jobs(factory, 9, resourceType="SCORE")
     assert len({job["PandaID"] for job in (*jobs, *more)}) == 3
