@@ -37,6 +37,18 @@ def children(parent: int) -> list[int]:
     return [pid for pid in every if (fields := _stat(pid)) is not None and int(fields[1]) == parent]
 
 
+def sessions(postmaster: int) -> list[int]:
+    """The backends of a PostgreSQL server that serve clients: its own workers come and go as it likes."""
+    return [pid for pid in children(postmaster) if b"[local]" in _command(pid)]
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return (Path("/proc") / str(pid) / "cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
 @dataclass(frozen=True, slots=True)
 class Cost:
     """What so many things took: microseconds of CPU each, and how many a second."""

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import Engine, create_engine, text
 
-from benchmarks.cost import Cost, children, of_process, of_server
+from benchmarks.cost import Cost, of_process, of_server, sessions
 from panda import wiring
 from panda.embedded import USER, Address, EmbeddedCluster, binary
 from panda.settings import load
@@ -118,10 +118,10 @@ class Stand:
                    "-c", str(clients), "-T", str(int(seconds)), "-f", str(path), "panda"]  # fmt: skip
         before, own = of_server(self.address.pid), os.times()
         start = time.perf_counter()
-        known = set(children(self.address.pid))
+        known = set(sessions(self.address.pid))
         said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         took = time.perf_counter() - start
-        while set(children(self.address.pid)) - known:  # what a backend used is the postmaster's once that has noticed
+        while set(sessions(self.address.pid)) - known:  # what a backend used is the postmaster's once that has noticed
             time.sleep(0.01)
         after, ours = of_server(self.address.pid), os.times()
         n = int(said.split("number of transactions actually processed: ")[1].split("/")[0].split()[0])
