@@ -30,6 +30,7 @@ from panda.ddm.errors import (
     QuotaExceeded,
     Unavailable,
 )
+from panda.ddm.traffic import Traffic, TrafficWanted
 
 __all__ = [
     "BulkResult",
@@ -439,6 +440,10 @@ class DataManager(Protocol):
 
     def changes(self, since: int, limit: int = 1000) -> list[DdmEvent]:
         """Events with `seq` > since in order; the last one's seq is the next cursor. Nothing is ever skipped."""
+        ...
+
+    def traffic(self, wanted: TrafficWanted) -> Traffic:
+        """How copying goes: tries that ended in a span and files that are not there yet, all of one moment."""
         ...
 
     # topology and accounting

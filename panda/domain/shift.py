@@ -1,5 +1,7 @@
 """The shifters' rules: which numbers of a site are a warning and which an alert (domain.md 5a, 5c)."""
 
+import statistics
+from collections.abc import Sequence
 from enum import StrEnum
 
 LEAST_ENDED = 5
@@ -11,6 +13,11 @@ IDLE_WORKERS = (10.0, 20.0)
 PILE_UP = (5, 20)
 """Jobs that wait in a state on the way, for each one that runs."""
 LEAST_PILED_UP = (50, 200)
+
+SLOW_LINK = 10.0
+"""How many times slower than the middle one of the other links is an alert; half of it a warning."""
+LEAST_COPY_S = 1.0
+"""A link whose copies take less each is slow for nobody."""
 
 
 class Tone(StrEnum):
@@ -48,3 +55,14 @@ def piling_up(waiting: int, running: int) -> Tone | None:
     if waiting > max(LEAST_PILED_UP[1], PILE_UP[1] * running):
         return Tone.ALERT
     return Tone.WARN if waiting > max(LEAST_PILED_UP[0], PILE_UP[0] * running) else None
+
+
+def slow(rate: float | None, seconds_each: float, others: Sequence[float]) -> Tone | None:
+    """How bad it is that a link copies at this rate (bytes per second) while others do at theirs.
+
+    None where nothing can be said: nothing arrived, there is no other link, or a copy takes less than a second anyway.
+    """
+    if rate is None or not others or seconds_each < LEAST_COPY_S:
+        return None
+    times = statistics.median(others) / rate if rate else float("inf")
+    return Tone.ALERT if times >= SLOW_LINK else Tone.WARN if times >= SLOW_LINK / 2 else Tone.GOOD

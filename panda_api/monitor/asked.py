@@ -5,7 +5,7 @@ The names are ours and BigPanDA's (domain.md 5c): `hours`, `days`, `date_from`, 
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from urllib.parse import urlencode
@@ -54,13 +54,17 @@ class Form(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """What a page understands: filters by name, orders by name with the usual one, the usual length of time."""
+    """What a page understands: filters by name, orders by name with the usual one, the usual length of time.
+
+    `words` may stand in the address besides; those in `choices` only with one of their values.
+    """
 
     filters: tuple[str, ...] = ()
     sorts: tuple[str, ...] = ()
     sort: str = ""
     hours: float | None = None
     words: tuple[str, ...] = ()
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -71,7 +75,7 @@ class Vocabulary:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """An address, understood. `given` holds the names and texts that stand in it."""
+    """An address, understood. `given` holds the names and texts that stand in it; `sheet` names the table for CSV."""
 
     path: str
     given: Mapping[str, str]
@@ -82,6 +86,7 @@ class Asked:
     sort: str
     form: Form
     vocabulary: Vocabulary
+    sheet: str = ""
 
     @property
     def hours(self) -> float:
@@ -133,6 +138,7 @@ def read(path: str, query: Iterable[tuple[str, str]], accept: str, vocabulary: V
         sort=_sort(texts.get("sort", vocabulary.sort), vocabulary),
         form=form,
         vocabulary=vocabulary,
+        sheet=given.get("csv", ""),
     )
 
 
@@ -150,8 +156,15 @@ def _given(query: Iterable[tuple[str, str]], vocabulary: Vocabulary) -> dict[str
         if text or name in FORMS:
             if "\x00" in text:
                 raise BadRequest(f"{raw} has a character that no name has", hint="leave NUL out")
+            _check_choice(name, text, vocabulary)
             given[name] = text
     return given
+
+
+def _check_choice(name: str, text: str, vocabulary: Vocabulary) -> None:
+    allowed = vocabulary.choices.get(name)
+    if allowed is not None and text not in allowed:
+        raise BadRequest(f"{name}={text} is impossible", hint=f"{name} is one of {', '.join(allowed)}")
 
 
 def _span(texts: Mapping[str, str], vocabulary: Vocabulary, now: datetime) -> Span:

@@ -76,8 +76,17 @@ class Square:
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """Another way to look at the same matrix, and its address."""
+
+    title: str
+    link: str
+    chosen: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Matrix:
-    """Rows by columns; cells that are missing are empty."""
+    """Rows by columns; cells that are missing are empty. `views` are what may be written in the cells instead."""
 
     KIND: ClassVar[str] = "matrix"
     name: str
@@ -88,6 +97,7 @@ class Matrix:
     note: str = ""
     down_title: str = ""
     across_title: str = ""
+    views: Sequence[View] = ()
 
     def data(self) -> list[dict[str, object]]:
         """One entry per cell that is not empty."""

@@ -1,4 +1,4 @@
-"""A page's main table as CSV that no spreadsheet takes for formulas."""
+"""A page's tables as CSV that no spreadsheet takes for formulas."""
 
 import csv
 import dataclasses
@@ -12,18 +12,18 @@ from panda.errors import BadRequest
 from panda_api.monitor.blocks import Page, Table
 
 
-def _table(page: Page) -> Table:
-    if not page.main:
-        raise BadRequest("this page has no table", hint="it answers ?json")
-    table = page.block(page.main)
-    if not isinstance(table, Table):
-        raise TypeError(f"{page.main} is no table")
-    return table
+def _table(page: Page, name: str) -> Table:
+    tables = {one.name: one for one in page.blocks if isinstance(one, Table)}
+    wanted = page.main if name in {"", "1"} else name
+    if wanted not in tables:
+        said = f"it has {', '.join(f'csv={one}' for one in tables)}" if tables else "it answers ?json"
+        raise BadRequest(f"this page has no table {wanted}".rstrip(), hint=said)
+    return tables[wanted]
 
 
-def written(page: Page) -> str:
-    """The main table as CSV, with its keys as heads; raises BadRequest for a page without one."""
-    table = _table(page)
+def written(page: Page, name: str) -> str:
+    """A table of the page (no name: its main one) as CSV, its keys as heads; raises BadRequest if it is not there."""
+    table = _table(page, name)
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow([one.key for one in table.columns])
@@ -32,11 +32,11 @@ def written(page: Page) -> str:
     return out.getvalue()
 
 
-def named(page: Page) -> dict[str, str]:
+def named(page: Page, name: str) -> dict[str, str]:
     """Headers: the file's name, and how many rows there are in all where the table is a part."""
-    table = _table(page)
+    table = _table(page, name)
     total = {} if table.total is None else {"X-Total-Count": str(table.total)}
-    return {"Content-Disposition": f'attachment; filename="{page.main}.csv"', **total}
+    return {"Content-Disposition": f'attachment; filename="{table.name}.csv"', **total}
 
 
 def _cell(value: object) -> str:

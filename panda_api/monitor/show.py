@@ -75,7 +75,9 @@ def shown(page: Page, asked: Asked, now: datetime) -> Response:
     if asked.form is Form.JSON:
         return _json(page, asked, now)
     if asked.form is Form.CSV:
-        return Response(written(page), media_type="text/csv; charset=utf-8", headers=SAFE | named(page))
+        return Response(
+            written(page, asked.sheet), media_type="text/csv; charset=utf-8", headers=SAFE | named(page, asked.sheet)
+        )
     return Response(rendered(page, asked, now), media_type="text/html", headers=SAFE)
 
 

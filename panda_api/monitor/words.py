@@ -24,6 +24,7 @@ LOOKS: Mapping[str, str] = {
     "complete": "finished",
     "planned": "defined",
     "requested": "assigned",
+    "queued": "assigned",
     "stuck": "failed",
     "OK": "finished",
     "MOVING": "transferring",

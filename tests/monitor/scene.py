@@ -1,11 +1,13 @@
 """A grid with work in every state, written as rows: what the monitor's pages show in tests."""
 
+import uuid
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection, insert, text
 
 from panda.brokerage.decision import Candidate, CloudDecision, Rejection, SiteDecision, Verdict
 from panda.brokerage.journal import to_json
+from panda.ddm.embedded import schema as ddm
 from panda.domain.states import BunchState, JobStatus
 from panda.store import placement, schema
 from panda.store.work import add_incident
@@ -28,6 +30,7 @@ def fill(rows: Connection) -> None:
     _held_and_collected(rows, evgen, bnl, agl)
     _ended(rows, evgen, done, bnl, fzk)
     _around(rows, evgen, recon, bnl)
+    _copies(rows)
 
 
 def _waiting(rows: Connection, evgen: int, recon: int, bnl: int, agl: int) -> None:
@@ -152,3 +155,48 @@ def _around(rows: Connection, evgen: int, recon: int, bnl: int) -> None:
     add_incident(rows, "info", "queuecontrol", "site:AGLT2", "brokeroff by operator: <b>broken</b>")
     old = datetime.now(UTC) - timedelta(days=3)
     rows.execute(text("UPDATE incident SET at = :old WHERE kind = 'queuecontrol'"), {"old": old})
+
+
+def _copies(rows: Connection) -> None:
+    """Tries to copy the files of a block: over a good link, a slow one, one that fails, and one that waits."""
+    block = rows.execute(
+        insert(ddm.dataset)
+        .values(scope="panda", name="panda.b_dis1", container=False, meta={})
+        .returning(ddm.dataset.c.id)
+    ).scalar_one()
+    wanted = {
+        "rse": "BNL_DATADISK",
+        "state": "STUCK",
+        "priority": 3,
+        "activity": "in",
+        "account": "panda",
+        "comment": "",
+    }
+    transfer = rows.execute(
+        insert(ddm.transfer).values(dataset_id=block, **wanted).returning(ddm.transfer.c.id)
+    ).scalar_one()
+    files = [
+        rows.execute(
+            insert(ddm.file)
+            .values(scope="mc", name=name, bytes=10**8, adler32="00000001", guid=uuid.uuid4())
+            .returning(ddm.file.c.id)
+        ).scalar_one()
+        for name in ("f0<i>", "f1<i>", "f2")
+    ]
+    ways = [
+        ("AGLT2_DATADISK", "BNL_DATADISK", 2.0, ""),
+        ("AGLT2_DATADISK", "FZK_DATADISK", 2.5, ""),
+        ("FZK_DATADISK", "BNL_DATADISK", 100.0, ""),
+        ("FZK_DATADISK", "AGLT2_DATADISK", 0.1, "FZK_DATADISK -> AGLT2_DATADISK: no <route>"),
+    ]
+    rows.execute(
+        insert(ddm.attempt),
+        [
+            {"transfer_id": transfer, "file_id": one, "source_rse": source, "rse": rse, "number": 1, "bytes": 10**8,
+             "seconds": seconds, "error": error, "queued_at": datetime.now(UTC)}
+            for source, rse, seconds, error in ways
+            for one in files
+        ],
+    )  # fmt: skip
+    waiting = {"rse": "BNL_DATADISK", "state": "QUEUED", "priority": 3, "source_only": "FZK_DATADISK"}
+    rows.execute(insert(ddm.request).values(file_id=files[0], **waiting))

@@ -141,6 +141,8 @@ def test_text_stays_text(caller: Caller) -> None:
         ("/jobs?site=a&site=b", "site=a|b"),
         ("/?colour=red", "it knows"),
         ("/tasks?status=a%00b", "NUL"),
+        ("/ddm?show=colour", "efficiency"),
+        ("/jobs?csv=nothing", "csv=jobs"),
     ],
 )
 def test_a_bad_address_is_answered_with_what_is_right(caller: Caller, address: str, says: str) -> None:
@@ -158,6 +160,27 @@ def test_names_of_bigpanda_are_understood(caller: Caller) -> None:
     theirs = caller.get("/jobs?computingsite=BNL&jobstatus=failed&days=1&json").json()["jobs"]
     assert ours == theirs
     assert ours["total"] == 4
+
+
+@pytest.mark.usefixtures("scene")
+def test_numbers_of_links_are_those_of_the_tries_they_lead_to(caller: Caller) -> None:
+    told = caller.get("/ddm?json").json()
+    links = {(row["of"], row["rse"]): row for row in told["links"]["rows"]}
+    assert len(links) == 4
+    for (source, rse), row in links.items():
+        tries = caller.get(f"/ddm/tries?source={source}&rse={rse}&json").json()
+        assert tries["sums"]["done"] == row["files"]
+        assert tries["sums"]["failed"] == row["failed"]
+        assert tries["sums"]["queued"] == row["queued"]
+        assert tries["tries"]["total"] == row["files"] + row["failed"] + row["queued"]
+    slow = links["FZK_DATADISK", "BNL_DATADISK"]
+    assert (slow["rate"], slow["efficiency"], slow["queued"]) == (1e6, 100.0, 1)
+    failing = links["FZK_DATADISK", "AGLT2_DATADISK"]
+    assert (failing["efficiency"], failing["error"]) == (0.0, "FZK_DATADISK -> AGLT2_DATADISK: no <route>")
+    rates = caller.get("/ddm?show=rate").text
+    assert "1 MB/s" in rates
+    assert rates.count("q-alert") == 2
+    assert caller.get("/ddm/tries?csv=datasets").text.splitlines()[1].startswith("panda.b_dis1,")
 
 
 @pytest.mark.usefixtures("scene")

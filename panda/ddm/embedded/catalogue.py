@@ -7,6 +7,7 @@ from sqlalchemy import Connection, Engine, text
 
 from panda.ddm.embedded import consistency, contents, events, replicas, topology, transfers
 from panda.ddm.embedded import datasets as dataset_rows
+from panda.ddm.embedded import traffic as tries
 from panda.ddm.embedded.transactions import remember_call, run
 from panda.ddm.port import (
     BulkResult,
@@ -27,6 +28,7 @@ from panda.ddm.port import (
     TransferStatus,
     Usage,
 )
+from panda.ddm.traffic import Traffic, TrafficWanted
 
 _HEALTH = text("""
     SELECT (SELECT count(*) FROM ddm.agent WHERE seen_at > now() - interval '60 seconds') AS agents,
@@ -173,6 +175,10 @@ class EmbeddedDdm:
     def changes(self, since: int, limit: int = 1000) -> list[DdmEvent]:
         """See `DataManager.changes`."""
         return run(self._engine, lambda connection: events.read(connection, since, limit))
+
+    def traffic(self, wanted: TrafficWanted) -> Traffic:
+        """See `DataManager.traffic`."""
+        return tries.traffic(self._engine, wanted)
 
     def declare_rses(self, specs: Sequence[RseSpec]) -> BulkResult[str]:
         """See `DataManager.declare_rses`."""

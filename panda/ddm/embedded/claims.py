@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, text
 
+from panda.ddm.embedded import attempts
+from panda.ddm.embedded.attempts import Ended
 from panda.ddm.embedded.faults import ActiveFaults, Fault
 from panda.ddm.embedded.storage import Expected
 from panda.ddm.port import Did
@@ -369,6 +371,7 @@ _RECOVER = text("""
      WHERE id IN (SELECT id FROM ddm.request
                    WHERE state = 'RUNNING' AND (lease_until < now() OR agent_id = ANY(:dead))
                    ORDER BY id FOR UPDATE SKIP LOCKED)
+    RETURNING id, source_rse, tries, error
 """)
 AGENT_LOCKS = 0x64646D
 
@@ -391,4 +394,6 @@ def recover(connection: Connection, agent_id: int) -> int:
         for other in others
         if connection.execute(_IS_DEAD, {"space": AGENT_LOCKS, "agent_id": other}).scalar_one()
     ]
-    return connection.execute(_RECOVER, {"dead": dead}).rowcount
+    left = connection.execute(_RECOVER, {"dead": dead}).all()
+    attempts.note(connection, [Ended(row.id, row.tries, row.source_rse, row.error) for row in left])
+    return len(left)

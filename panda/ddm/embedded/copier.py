@@ -22,11 +22,12 @@ _CRASHED = 70
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a copy ended; an empty error means well. `wrong_content` blames the copy at the source."""
+    """How a copy ended, after how many seconds; an empty error means well. `wrong_content` blames the source's copy."""
 
     claim: Claim
     error: str = ""
     wrong_content: bool = False
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ def perform(job: Job, buckets: Buckets, agents: int) -> Outcome | None:
     source = storage.path_on(claim.source_root, claim.did)
     target = storage.path_on(claim.target_root, claim.did)
     part = storage.part_path(target, claim.request_id, claim.lease)
+    start = time.monotonic()
     try:
         _go_on(job)
         _refuse(claim)
@@ -55,10 +57,11 @@ def perform(job: Job, buckets: Buckets, agents: int) -> Outcome | None:
         return None
     except storage.CopyError as error:
         _tidy(part)
-        return Outcome(claim, f"{claim.source_rse} -> {claim.target_rse}: {error}", _blames_source(error))
+        told = f"{claim.source_rse} -> {claim.target_rse}: {error}"
+        return Outcome(claim, told, _blames_source(error), time.monotonic() - start)
     if _has(claim, FaultKind.CRASH):
         os._exit(_CRASHED)
-    return Outcome(claim)
+    return Outcome(claim, seconds=time.monotonic() - start)
 
 
 def _is_there(target: Path, claim: Claim) -> bool:

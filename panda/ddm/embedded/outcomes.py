@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, Row, text
 
-from panda.ddm.embedded import events, holds, replicas
+from panda.ddm.embedded import attempts, events, holds, replicas
+from panda.ddm.embedded.attempts import Ended
 from panda.ddm.embedded.claims import Candidate
 from panda.ddm.embedded.copier import Outcome
 from panda.ddm.embedded.holds import Pairs
@@ -38,6 +39,7 @@ class Failure:
     error: str
     source_rse: str | None
     at_once: bool
+    seconds: float = 0.0
 
 
 _LOCK_RUNNING = text("""
@@ -71,10 +73,14 @@ def record(connection: Connection, outcomes: Sequence[Outcome], patience: Patien
     """Write down how copies ended. What is no longer ours (cancelled, lease lost) is passed over."""
     good = [o.claim for o in outcomes if not o.error]
     rows = _lock(connection, [c.request_id for c in good], [c.lease for c in good], "RUNNING")
+    by_id = {o.claim.request_id: o for o in outcomes}
+    ended = [(row, by_id[row.id]) for row in rows]
+    attempts.note(connection, [Ended(r.id, r.tries + 1, o.claim.source_rse, "", o.seconds) for r, o in ended])
     happenings = complete(connection, rows, agent)
     bad = [o for o in outcomes if o.error]
     failures = [
-        Failure(o.claim.request_id, o.claim.lease, o.error, o.claim.source_rse, o.claim.other_sources) for o in bad
+        Failure(o.claim.request_id, o.claim.lease, o.error, o.claim.source_rse, o.claim.other_sources, o.seconds)
+        for o in bad
     ]
     happenings += fail(connection, failures, "RUNNING", patience)
     _blame(connection, [o for o in bad if o.wrong_content])
@@ -131,6 +137,7 @@ def fail(connection: Connection, failures: Sequence[Failure], state: str, patien
     if not rows:
         return []
     why = {f.request_id: f for f in failures}
+    attempts.note(connection, [_ended(why[row.id], row.tries + 1) for row in rows])
     chance = random.SystemRandom()
     stuck = [row for row in rows if row.tries + 1 >= patience.tries]
     again = [row for row in rows if row.tries + 1 < patience.tries]
@@ -147,6 +154,10 @@ def fail(connection: Connection, failures: Sequence[Failure], state: str, patien
     errors = {row.file_id: why[row.id].error[:_LONGEST_ERROR] for row in rows}
     holds.note_errors(connection, _pairs(again), errors)
     return holds.stuck(connection, _pairs(stuck), errors)
+
+
+def _ended(failure: Failure, number: int) -> Ended:
+    return Ended(failure.request_id, number, failure.source_rse, failure.error[:_LONGEST_ERROR], failure.seconds)
 
 
 def _blame(connection: Connection, outcomes: Sequence[Outcome]) -> None:

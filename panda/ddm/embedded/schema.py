@@ -256,6 +256,26 @@ request = Table(
     comment="A file that has to be copied to an RSE: QUEUED, RUNNING or STUCK; gone when the copy is in the catalogue.",
 )
 
+attempt = Table(
+    "attempt",
+    metadata,
+    _id(),
+    Column("transfer_id", BigInteger),
+    Column("file_id", BigInteger, nullable=False),
+    _text("source_rse", ""),
+    _text("rse"),
+    Column("number", Integer, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("seconds", Double, nullable=False),
+    _text("error", ""),
+    Column("queued_at", DateTime(timezone=True), nullable=False),
+    _when("ended_at"),
+    Index(None, "ended_at"),
+    Index(None, "file_id"),
+    Index(None, "transfer_id"),
+    comment="How each try to copy a file ended, for those who watch transfers; an empty error means well.",
+)
+
 # Events, calls, agents -----------------------------------------------------------------------------------------------
 
 event = Table(

@@ -262,18 +262,22 @@ _PRUNE_EVENTS = text("""
     DELETE FROM ddm.event WHERE seq IN (
         SELECT seq FROM ddm.event WHERE at < now() - interval '7 days' ORDER BY at LIMIT 10000)
 """)
+_PRUNE_ATTEMPTS = text("""
+    DELETE FROM ddm.attempt WHERE id IN (
+        SELECT id FROM ddm.attempt WHERE ended_at < now() - interval '31 days' ORDER BY ended_at LIMIT 10000)
+""")
 _PRUNE_CALLS = text("DELETE FROM ddm.call WHERE at < now() - interval '7 days'")
 _PRUNE_AGENTS = text("DELETE FROM ddm.agent WHERE seen_at < now() - interval '1 day'")
 _MANY = 100
 
 
 def tidy(engine: Engine) -> None:
-    """Fold the accounts of space; forget old events, calls and agents."""
+    """Fold the accounts of space; forget old events (7 days), attempts (31 days), calls and agents."""
 
     def work(connection: Connection) -> None:
         if connection.execute(_SPACE_ROWS).scalar_one() > _MANY:
             connection.execute(_FOLD)
-        for statement in (_PRUNE_EVENTS, _PRUNE_CALLS, _PRUNE_AGENTS):
+        for statement in (_PRUNE_EVENTS, _PRUNE_ATTEMPTS, _PRUNE_CALLS, _PRUNE_AGENTS):
             connection.execute(statement)
 
     run(engine, work)

@@ -161,31 +161,3 @@ def blocks(
         values,
     )
     return total, page, summary
-
-
-def links(connection: Connection, span: Span, filters: Mapping[str, Pattern]) -> list[Row]:
-    """How many blocks and files go (or went, in the span) from where to where, by state?
-
-    Outputs come from the block's site; inputs from wherever the data management finds them. Files of a `_sub` block
-    are the outputs collected into it.
-    """
-    clauses = Clauses()
-    clauses.those_of(BLOCK_ATTRIBUTES, filters)
-    return rows(
-        connection,
-        f"""
-        SELECT CASE WHEN k.kind = 'sub' THEN COALESCE(s.name, '') ELSE 'where it is' END AS source,
-               COALESCE(s.name, '') AS site, k.rse, k.state, count(*) AS blocks,
-               COALESCE(sum(GREATEST(k.n_files, o.n)), 0)::bigint AS files,
-               COALESCE(sum(GREATEST(k.bytes, o.bytes)), 0)::bigint AS bytes
-        FROM block k LEFT JOIN site s ON s.id = k.site_id
-        LEFT JOIN LATERAL (
-            SELECT count(*) AS n, COALESCE(sum(o.bytes), 0)::bigint AS bytes
-            FROM job j JOIN job_output o ON o.job_id = j.id WHERE j.bunch_id = k.bunch_id
-        ) o ON k.kind = 'sub'
-        WHERE (k.state IN ('planned', 'requested', 'stuck') OR (k.since >= :since AND k.since < :until))
-          AND {clauses.both}
-        GROUP BY 1, 2, 3, 4 ORDER BY 1, 3, 4
-        """,
-        clauses.values | {"since": span.since, "until": span.until},
-    )

@@ -13,6 +13,7 @@ from panda_api.monitor.pages import (
     task,
     tasks,
     transfers,
+    tries,
     ways,  # noqa: F401 - its addresses join the router
 )
 from panda_api.monitor.routes import add, router
@@ -28,6 +29,7 @@ PAGES = (
     *datasets.SPECS,
     errors.SPEC,
     transfers.SPEC,
+    tries.SPEC,
     *sites.SPECS,
     *operations.SPECS,
     report.SPEC,

@@ -1,21 +1,25 @@
-"""The DDM dashboard: what is moved from where to where for jobs, and what is stuck."""
+"""The DDM dashboard: what is copied from where to where, how fast and how well, and the blocks of jobs' files."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 from panda.ddm.port import Health
+from panda.ddm.traffic import Tally, Traffic, TrafficWanted
+from panda.domain import shift
 from panda.services.monitor import data
 from panda.services.reasons import size
-from panda_api.monitor.asked import Vocabulary, address, only
+from panda_api.monitor.asked import Asked, Vocabulary, address, only
 from panda_api.monitor.blocks import Block, Column, Page, Row, Table, Tile, Tiles
-from panda_api.monitor.charts import Matrix, Square
+from panda_api.monitor.charts import Line, Matrix, Plot, Square, View
 from panda_api.monitor.pages.linked import facets, site_link, task_link
 from panda_api.monitor.routes import Look, PageSpec
+from panda_api.monitor.words import number, percent
 
-VOCABULARY = Vocabulary(filters=tuple(data.BLOCK_ATTRIBUTES), hours=24)
+VIEWS = ("files", "bytes", "rate", "efficiency", "waiting", "failed")
+VOCABULARY = Vocabulary(filters=tuple(data.BLOCK_ATTRIBUTES), hours=24, words=("show",), choices={"show": VIEWS})
+UNKNOWN = "source not known"
 
 COLUMNS = (
-    Column("name", "block", "name", lambda row: f"/ddm?name={only(row['name'])}"),
+    Column("name", "block", "name", lambda row: address("/ddm/tries", dataset=only(row["name"]))),
     Column("kind", "type", hint="dis: input files to a site; sub: outputs to the cloud's tier 1"),
     Column("state", "state", "state"),
     Column("task_id", "task", "id", task_link()),
@@ -34,8 +38,11 @@ def page(look: Look) -> Page:
     asked = look.asked
     total, rows, summary = data.blocks(look.connection, asked.span, asked.filters, asked.limit, asked.offset)
     health = look.ctx.ddm.health()
-    links = data.links(look.connection, asked.span, asked.filters)
-    blocks: list[Block] = [_tiles(health, links), _matrix(links), facets(asked, summary)]
+    known = {"rse": "rse", "name": "dataset"}
+    narrowed = {known[name]: pattern for name, pattern in asked.filters.items() if name in known}
+    told = look.ctx.ddm.traffic(TrafficWanted(asked.span.since, asked.span.until, narrowed, limit=0))
+    blocks: list[Block] = [_tiles(health, summary), *plots(asked, told), _matrix(asked, told.links)]
+    blocks += [links(asked, told.links), facets(asked, summary)]
     blocks.append(
         Table(
             "blocks",
@@ -44,72 +51,168 @@ def page(look: Look) -> Page:
             rows,
             total,
             paged=True,
-            note="under way, or changed in the span",
+            note="datasets of jobs' files, under way or changed in the span",
             empty="None.",
         )
     )
-    return Page(
-        "Data management", blocks, place="/ddm", main="blocks", about=f"Blocks of files under way: {health.message}"
-    )
+    about = "Files copied between storages, and the blocks that jobs wait for"
+    return Page("Data management", blocks, place="/ddm", main="blocks", about=f"{about}. {health.message}".strip(" ."))
 
 
-def _tiles(health: Health, links: Sequence[Row]) -> Tiles:
-    def sums(state: str) -> int:
-        return sum(row["blocks"] for row in links if row["state"] == state)
-
+def _tiles(health: Health, summary: Sequence[Row]) -> Tiles:
+    sums = {row["value"]: row["n"] for row in summary if row["attribute"] == "status"}
+    under_way, stuck = sums.get("planned", 0) + sums.get("requested", 0), sums.get("stuck", 0)
     return Tiles(
         "sums",
         [
             Tile("agents", "transfer agents", health.agents, tone=None if health.ok else "alert"),
-            Tile("queued", "files queued", health.queued, tone="assigned"),
-            Tile("running", "files being copied", health.running, tone="transferring"),
-            Tile("stuck_files", "files stuck", health.stuck, tone="alert" if health.stuck else None),
+            Tile("queued", "files queued", health.queued, link="/ddm/tries?status=queued", tone="assigned"),
+            Tile("running", "being copied", health.running, link="/ddm/tries?status=running", tone="transferring"),
             Tile(
-                "requested",
-                "blocks under way",
-                sums("planned") + sums("requested"),
-                link="/ddm?status=planned|requested",
+                "stuck_files",
+                "files stuck",
+                health.stuck,
+                link="/ddm/tries?status=stuck",
+                tone="alert" if health.stuck else None,
             ),
-            Tile("complete", "blocks complete", sums("complete"), link="/ddm?status=complete", tone="finished"),
-            Tile(
-                "stuck",
-                "blocks stuck",
-                sums("stuck"),
-                link="/ddm?status=stuck",
-                tone="alert" if sums("stuck") else None,
-            ),
+            Tile("requested", "blocks under way", under_way, link="/ddm?status=planned|requested"),
+            Tile("complete", "blocks complete", sums.get("complete", 0), link="/ddm?status=complete", tone="finished"),
+            Tile("stuck", "blocks stuck", stuck, link="/ddm?status=stuck", tone="alert" if stuck else None),
         ],
     )
 
 
-def _matrix(links: Sequence[Row]) -> Matrix:
-    found: dict[tuple[str, str], list[Row]] = defaultdict(list)
-    for row in links:
-        found[row["source"], row["rse"]].append(row)
-    most = max((sum(row["files"] for row in rows) for rows in found.values()), default=1) or 1
-    cells = {key: _square(key, rows, most) for key, rows in found.items()}
+def plots(asked: Asked, told: Traffic) -> list[Block]:
+    """What arrived and what failed over the span."""
+    bins = TrafficWanted(asked.span.since, asked.span.until).bins
+    found = {one.number: one for one in told.bins}
+    start, width = asked.span.since.timestamp(), asked.hours * 3600 / bins
+    at = [start + width * (place + 1) for place in range(bins)]
+    each = [found.get(place + 1) for place in range(bins)]
+    arrived = [one.bytes / 1e6 if one else 0.0 for one in each]
+    files = [float(one.files) if one else 0.0 for one in each]
+    failed = [float(one.failed) if one else 0.0 for one in each]
+    return [
+        Plot("volume", "MB arrived", at, [Line("mb", "MB arrived", arrived, "transferring", bars=True)], unit="MB"),
+        Plot(
+            "ended",
+            "Files arrived and tries failed",
+            at,
+            [
+                Line("files", "files arrived", files, "finished", bars=True),
+                Line("failed", "tries failed", failed, "failed", bars=True),
+            ],
+        ),
+    ]
+
+
+def judged(one: Tally, all_links: Sequence[Tally]) -> str | None:
+    """How bad a link is: it fails, files are stuck on it, or it is far slower than the others; None: nothing to say."""
+    others = [other.rate for other in all_links if other is not one and other.rate is not None]
+    slow = shift.slow(one.rate, one.seconds / one.files if one.files else 0.0, others)
+    failing = shift.failing(one.files, one.failed)
+    if one.stuck or (one.failed and not one.files) or shift.Tone.ALERT in {slow, failing}:
+        return "alert"
+    return "warn" if shift.Tone.WARN in {slow, failing} else "good" if one.files else None
+
+
+def _matrix(asked: Asked, found: Sequence[Tally]) -> Matrix:
+    view = asked.given.get("show", VIEWS[0])
+    most = max((_measure(one, view) or 0.0 for one in found), default=0.0) or 1.0
+    cells = {(one.of or UNKNOWN, one.rse): _square(asked, one, view, most, found) for one in found}
     return Matrix(
         "matrix",
-        "Files by source and destination",
+        "From storage to storage",
         sorted({key[0] for key in cells}),
         sorted({key[1] for key in cells}),
         cells,
-        "files of blocks; red: some are stuck",
+        "tries that ended in the span, and what waits now; red: fails, is stuck, or far slower than others",
         "from",
         "to",
+        [View(one, asked.here(show=one), one == view) for one in VIEWS],
     )
 
 
-def _square(key: tuple[str, str], rows: Sequence[Row], most: int) -> Square:
-    files, moved = sum(row["files"] for row in rows), sum(row["bytes"] for row in rows)
-    stuck = sum(row["blocks"] for row in rows if row["state"] == "stuck")
-    done = sum(row["blocks"] for row in rows if row["state"] == "complete")
-    blocks = sum(row["blocks"] for row in rows)
-    tone = "alert" if stuck else "good" if done == blocks else "plain"
-    hint = f"{key[0]} to {key[1]}: {done} of {blocks} blocks complete, {stuck} stuck, {files} files, {size(moved)}"
-    value = {"files": files, "bytes": moved, "blocks": blocks, "complete": done, "stuck": stuck}
-    link = address("/ddm", rse=only(key[1]), site=only(rows[0]["site"]) if rows[0]["site"] else None)
-    return Square(f"{files:,}", value, files / most, tone, link, hint)
+def _measure(one: Tally, view: str) -> float | None:
+    values = {
+        "files": one.files,
+        "bytes": one.bytes,
+        "rate": one.rate,
+        "efficiency": one.efficiency,
+        "waiting": one.queued + one.running + one.stuck,
+        "failed": one.failed,
+    }
+    return values[view]
+
+
+def _written(value: float | None, view: str) -> str:
+    if value is None:
+        return "none"
+    if view in {"bytes", "rate"}:
+        return size(value) + ("/s" if view == "rate" else "")
+    return percent(value) if view == "efficiency" else number(int(value))
+
+
+def _square(asked: Asked, one: Tally, view: str, most: float, found: Sequence[Tally]) -> Square:
+    said = [f"{name} {_written(_measure(one, name), name)}" for name in VIEWS]
+    hint = f"{one.of or UNKNOWN} to {one.rse}: {', '.join(said)}" + (f"; {one.error}" if one.error else "")
+    value = {name: _measure(one, name) for name in VIEWS} | {"queued": one.queued, "stuck": one.stuck}
+    measured = _measure(one, view)
+    tone = judged(one, found) or "plain"
+    strength = 1.0 if tone in {"warn", "alert"} else (measured or 0.0) / most
+    return Square(_written(measured, view), value, strength, tone, tries_page(asked, one), hint)
+
+
+def tries_page(asked: Asked, one: Tally, **more: str) -> str:
+    """The list of the tries that a link's number counts."""
+    dataset = asked.given.get("name")
+    return address("/ddm/tries", **asked.times, source=only(one.of), rse=only(one.rse), dataset=dataset, **more)
+
+
+def tally_rows(found: Sequence[Tally], nothing: str = UNKNOWN) -> list[dict[str, object]]:
+    """Sums of tries as rows of a table; `nothing` stands where no source (no dataset) is known."""
+    return [
+        {
+            "of": one.of or nothing,
+            "rse": one.rse,
+            "files": one.files,
+            "bytes": one.bytes,
+            "rate": one.rate,
+            "efficiency": one.efficiency,
+            "failed": one.failed,
+            "queued": one.queued,
+            "running": one.running,
+            "stuck": one.stuck,
+            "error": one.error,
+            "_tally": one,
+        }
+        for one in found
+    ]
+
+
+def links(asked: Asked, found: Sequence[Tally]) -> Table:
+    """All numbers of every link; each leads to the tries that it counts."""
+
+    def tries(status: str) -> Column:
+        return Column(status, status, "count", lambda row: tries_page(asked, row["_tally"], status=status))
+
+    columns = [
+        Column("of", "from", "text", lambda row: tries_page(asked, row["_tally"])),
+        Column("rse", "to", "text", lambda row: tries_page(asked, row["_tally"])),
+        Column("files", "files", "count", lambda row: tries_page(asked, row["_tally"], status="done")),
+        Column("bytes", "size", "size"),
+        Column(
+            "rate",
+            "rate",
+            "speed",
+            tone=lambda row: judged(row["_tally"], found),
+            hint="while a file was being copied; red: ten times slower than the middle one of the other links",
+        ),
+        Column("efficiency", "efficiency", "rate", hint="tries that ended well"),
+        *(tries(one) for one in ("failed", "queued", "running", "stuck")),
+        Column("error", "last error", "long"),
+    ]
+    return Table("links", "Links", columns, tally_rows(found), empty="Nothing was copied in the span, nothing waits.")
 
 
 SPEC = PageSpec("/ddm", VOCABULARY, page)
