@@ -57,8 +57,8 @@ def job_json(job: HandedJob, source_url: str = "") -> bytes:
         return orjson.dumps(wire_job(job, source_url))
     key = (
         source_url, job.task_id, job.task_name, job.site, job.queue, job.cloud, job.label, job.vo, job.owner,
-        job.working_group, job.processing_type, job.transformation, job.release, job.architecture, job.cores,
-        job.memory_mb, job.disk_mb, job.max_wall_s, job.max_cpu_s, job.heartbeat_s,
+        job.working_group, job.processing_type, job.transformation, job.release, job.architecture, job.container,
+        job.cores, job.memory_mb, job.disk_mb, job.max_wall_s, job.max_cpu_s, job.heartbeat_s,
         *[(one.kind, one.scope, one.dataset, one.rse, one.optional) for one in job.outputs],
     )  # fmt: skip
     form = _FORMS.get(key)
@@ -140,6 +140,7 @@ def _work(job: HandedJob) -> WireJob:
         "homepackage": job.release or "NULL",
         "swRelease": job.release or "NULL",
         "cmtConfig": job.architecture or "NULL",
+        "container_name": job.container or "NULL",
         "coreCount": job.cores,
         "minRamCount": job.memory_mb,
         "minRamUnit": "MB",

@@ -67,8 +67,9 @@ def build_command(
 
     `served` is a program that came from the server; it runs in the environment of the job's release, if it has one.
     """
-    if job.container:
-        raise JobError(ErrorCode.CONTAINER_MISSING, f"the job wants container {job.container}, this pilot runs none")
+    if job.container and served is None:
+        message = f"the job wants container {job.container}; only a program of the server starts one by itself"
+        raise JobError(ErrorCode.CONTAINER_MISSING, message)
     program = served or find_transformation(appdir, job)
     release = program.parent if served is None or not job.release else _release_folder(appdir, job)
     return Command((str(program), *_arguments(job)), _environment(job, release, queue, work, cache, inherited))

@@ -58,6 +58,14 @@ def architecture(needs: Needs, site: SiteFacts) -> Rejection | None:
     return _refuse("architecture", have, needs.architecture, text)
 
 
+def container(needs: Needs, site: SiteFacts) -> Rejection | None:
+    """Payloads that want an image need a site that runs images (ours: 2009 knew none)."""
+    if not needs.in_container or site.container_runtime:
+        return None
+    text = f"the jobs run in a container, {site.name} has no container runtime"
+    return _refuse("container", "no runtime", "a container runtime", text, "design.md 4 Needs")
+
+
 def memory(needs: Needs, site: SiteFacts) -> Rejection | None:
     """The site's memory limit, if it has one, must allow the whole job (2.2)."""
     return _at_most("memory", "MB of memory", needs.memory_mb, site.memory_mb, site, "2.2")
@@ -84,6 +92,7 @@ CAPABILITY_RULES: tuple[CapabilityRule, ...] = (
     vo,
     release,
     architecture,
+    container,
     memory,
     cores,
     disk,

@@ -142,6 +142,7 @@ _ADAPTATIONS: dict[str, Callable[[Needs, SiteFacts], Needs]] = {
     "vo": _to_vo,
     "release": _to_release,
     "architecture": _to_architecture,
+    "container": lambda needs, _site: replace(needs, in_container=False),
     "memory": lambda needs, site: replace(needs, memory_mb=site.memory_mb),
     "cores": lambda needs, site: replace(needs, cores=site.cores),
     "disk": lambda needs, site: replace(needs, disk_mb=site.disk_mb),
@@ -154,7 +155,7 @@ _UNITS = {"memory_mb": " MB", "disk_mb": " MB", "wall_s": " s", "work_hs23_s": "
 def _changes(asked: Needs, changed: Needs) -> str:
     names = ("label", "vo", "processing_type", "release", "architecture", "memory_mb", "disk_mb", "cores")
     parts = []
-    for name in (*names, "wall_s", "work_hs23_s"):
+    for name in (*names, "wall_s", "work_hs23_s", "in_container"):
         before, after = getattr(asked, name), getattr(changed, name)
         if before != after:
             unit = _UNITS.get(name, "")
@@ -163,6 +164,8 @@ def _changes(asked: Needs, changed: Needs) -> str:
 
 
 def _show(value: float | str) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return f"{value:.12g}" if isinstance(value, int | float) else value or "none"
 
 

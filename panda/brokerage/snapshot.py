@@ -50,7 +50,7 @@ def show_releases(installed: Iterable[Release], limit: int = 8) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What each job of a bunch, class or request asks for; a zero or an empty text asks for nothing.
+    """What each job of a bunch, class or request asks for; a zero, a no or an empty text asks for nothing.
 
     Memory, disk and cores are those of the whole job. Its wall time is `wall_s`, the fixed part, plus `work_hs23_s`
     (HS23 seconds) divided by the power of the cores it gets.
@@ -66,6 +66,7 @@ class Needs:
     cores: int = 1
     wall_s: float = 0.0
     work_hs23_s: float = 0.0
+    in_container: bool = False
 
     @property
     def is_production(self) -> bool:
@@ -121,6 +122,7 @@ class SiteFacts:
     cores: int = 0
     max_time_s: float = 0.0
     corepower: float | None = None
+    container_runtime: str = ""
     free_space_gb: float | None = None
     pilots: int = 0
     running_nodes: int = 0

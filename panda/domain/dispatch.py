@@ -85,6 +85,7 @@ class HandedJob:
     parameters: str
     release: str
     architecture: str
+    container: str
     cores: int
     memory_mb: int
     disk_mb: int

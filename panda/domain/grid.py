@@ -15,6 +15,10 @@ SITE_STATUSES = ("online", "brokeroff", "test", "offline")
 """From open to closed; brokeroff stops brokerage only, test lets test jobs through, offline nothing (domain.md 1b)."""
 
 CLOUD_STATUSES = ("online", "offline")
+
+CONTAINER_RUNTIMES = ("", "apptainer", "singularity", "bubblewrap")
+"""What a site may run payloads in; their processes stay below the pilot's. Bubblewrap takes unpacked images only."""
+
 ALL_LABELS = tuple(label for label in LABELS if label != "install")
 
 
@@ -66,6 +70,7 @@ class SiteSpec:
 
     A `status` in the file counts at every load; without one a new site is online and a known one keeps its status.
     `software` is the folder its pilots find releases in; without one we make it and put the releases there.
+    `container_runtime` is what its nodes run users' images with; without one, jobs that want an image go elsewhere.
     """
 
     name: str
@@ -83,6 +88,7 @@ class SiteSpec:
     max_time_s: int = value(0, minimum=0)
     corepower: float = value(10.0, minimum=0)
     comment: str = ""
+    container_runtime: str = value("", choices=CONTAINER_RUNTIMES)
     queues: tuple[QueueSpec, ...] = ()
 
 

@@ -20,8 +20,6 @@ GIGABYTE = 1024**3
 # Keys that change what is run and that are not served (yet): what to do instead.
 NOT_SERVED: Mapping[str, str] = {
     "mergeSpec": "submit a second task that reads the first one's output",
-    "multiStepExec": "put the steps into one script",
-    "container_name": "use a release that the sites have installed; no site of this grid runs containers",
     "preproSpec": "name the input datasets yourself",
     "nSkipFiles": "make a dataset of the files wanted",
     "pfnList": "register the files in a dataset",
@@ -39,6 +37,8 @@ _USUAL_EXCLUDE = r"\.log\.tgz(\.\d+)*$"
 _NUMBERS = frozenset({"pseudo_input", "number"})
 _STREAM = re.compile(r"\$\{([A-Z][A-Z_]*[0-9]*)(?:/[^}]*)?\}")
 _PRIMARY = "IN"
+_IMAGE = re.compile(r"[A-Za-z0-9/.][\x21-\x7e]{0,499}")
+_AROUND = ("preprocess", "postprocess")
 
 LIBRARY = "LIB"
 """Stream of the library that a build step makes, `${LIB}` in the clients' parameters."""
@@ -81,6 +81,7 @@ def refine(
         share=given.text("gshare", "default"),
         release=given.text("transUses", ""),
         architecture=given.text("architecture", ""),
+        container=_container(given),
         priority=given.whole("taskPriority") or given.whole("currentPriority") or DEFAULT_PRIORITY,
         resources=_resources(given),
         max_attempts=1 if given.flag("disableAutoRetry") else given.whole("maxAttempt") or 3,
@@ -91,6 +92,35 @@ def refine(
     )
     spec = parameters.get("buildSpec")
     return request if not spec else _with_build(request, spec, given, programs)
+
+
+def _container(given: Given) -> str:
+    """The image that the user's command runs in; `runGen` starts it, so the steps of prun's multiStepExec are its own.
+
+    Raises Refused for what would be lost: other steps, options of the runtime, a build step, another transformation.
+    """
+    image, steps = given.text("container_name", ""), given.values.get("multiStepExec")
+    if given.text("processingType", "").endswith("-jedi-cont"):
+        raise Refused("containers in the old way (--oldContMode) are not served", hint="leave --oldContMode out")
+    if steps and not (image and _are_usual(steps)):
+        raise Refused("task_parameters key 'multiStepExec' is not served", hint="put the steps into one script")
+    if not image:
+        return ""
+    if not _IMAGE.fullmatch(image):
+        raise Refused(f"container_name {image[:80]!r} names no image", hint="e.g. docker://alpine:3.20, without blanks")
+    if given.values.get("buildSpec") or given.text("transPath", ""):
+        raise Refused("container_name goes with prun's own program only", hint="leave out buildSpec and transPath")
+    return image
+
+
+def _are_usual(steps: object) -> bool:
+    """Whether these are prun's own: its program before and after, the command between them in the image."""
+    if not isinstance(steps, Mapping):
+        return False
+    programs = [one.get("command") if isinstance(one, Mapping) else None for one in map(steps.get, _AROUND)]
+    options = steps.get("containerOptions")
+    plain = not isinstance(options, Mapping) or not options.get("execArgs")
+    return set(steps) <= {*_AROUND, "containerOptions"} and programs == ["${TRF}", "${TRF}"] and plain
 
 
 def _program(given: Given, programs: str) -> str:

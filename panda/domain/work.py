@@ -90,6 +90,7 @@ class TaskRequest:
     share: str = "default"
     release: str = ""
     architecture: str = ""
+    container: str = ""
     priority: int = 500
     resources: Resources = field(default_factory=Resources)
     max_attempts: int = 3

@@ -1,5 +1,6 @@
 """The job as its pilot gets it: the task's common part, this job's numbers, its inputs and its outputs' names."""
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -89,6 +90,7 @@ class _Frame:
     max_wall_s: int
     heartbeat_s: int
     source_url: str
+    container_words: str
 
 
 def _frame(ctx: Context, task: JobRow, place: RowMapping) -> _Frame:
@@ -104,7 +106,14 @@ def _frame(ctx: Context, task: JobRow, place: RowMapping) -> _Frame:
         for one in task["outputs"]
     )
     heartbeat_s = place["heartbeat_s"] or ctx.settings.pilot.heartbeat_s
-    return _Frame(outputs, _wall_limit(task, place), heartbeat_s, ctx.settings.api_url)
+    return _Frame(outputs, _wall_limit(task, place), heartbeat_s, ctx.settings.api_url, _container_words(task, place))
+
+
+def _container_words(task: JobRow, place: RowMapping) -> str:
+    """The options by which `runGen` starts the user's command in an image, with what the site has for that."""
+    if not task["container"]:
+        return ""
+    return " " + shlex.join([f"--container={task['container']}", f"--runtime={place['container_runtime']}"])
 
 
 def _one(row: JobRow, files: Sequence[RowMapping], place: RowMapping, frame: _Frame) -> HandedJob:
@@ -134,9 +143,10 @@ def _one(row: JobRow, files: Sequence[RowMapping], place: RowMapping, frame: _Fr
         processing_type=row["processing_type"],
         priority=row["priority"],
         transformation=row["transformation"],
-        parameters=fill(template, numbers),
+        parameters=fill(template, numbers) + frame.container_words,
         release=row["release"],
         architecture=row["architecture"],
+        container=row["container"],
         cores=row["cores"],
         memory_mb=row["memory_mb"],
         disk_mb=row["disk_mb"],

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from panda.brokerage.choose import choose_site
 from panda.brokerage.cloud import assign_cloud
 from panda.brokerage.decision import Candidate, CloudDecision, SiteDecision, Verdict
-from panda.brokerage.snapshot import BunchFacts, CloudFacts, Needs, SiteFacts, TaskFacts
+from panda.brokerage.snapshot import BunchFacts, CloudFacts, SiteFacts, TaskFacts
 from panda.ddm.port import Did, FileInfo, ReplicaState
 from panda.domain.cut import CutLimits, FileSize, Part, jobs_with_input, jobs_without_input, rule_of
 from panda.domain.names import bare_name, scope_of
@@ -162,25 +162,10 @@ def _cloud(
     names = [] if expected is not None else [name for one in request.inputs for name in map(bare_name, one.datasets)]
     inputs, trouble = locate(ctx, names)
     work = request.exp_remaining_work or submit.expected_work(request)
-    case = TaskFacts(0, request.task_type, request.priority, needs_of(request), work, inputs, catalogue_error=trouble)
-    return assign_cloud(with_remaining(connection, case), clouds, thresholds(ctx), 0, sites)
-
-
-def needs_of(request: TaskRequest) -> Needs:
-    """Give what each job of a request asks for, in the words of brokerage."""
-    ask = request.resources
-    return Needs(
-        label=request.label,
-        vo=request.vo,
-        processing_type=request.processing_type,
-        release=request.release,
-        architecture=request.architecture,
-        memory_mb=ask.memory_mb,
-        disk_mb=ask.disk_mb,
-        cores=ask.cores,
-        wall_s=ask.wall_s,
-        work_hs23_s=ask.work_hs23_s,
+    case = TaskFacts(
+        0, request.task_type, request.priority, submit.needs_of(request), work, inputs, catalogue_error=trouble
     )
+    return assign_cloud(with_remaining(connection, case), clouds, thresholds(ctx), 0, sites)
 
 
 def _cloud_told(decided: CloudDecision) -> Choice:
@@ -203,7 +188,7 @@ def _first_bunch(
         id=0,
         task_id=0,
         priority=request.priority,
-        needs=needs_of(request),
+        needs=submit.needs_of(request),
         n_jobs=len(parts),
         n_input_files=len(mine),
         input_bytes=sum(one.bytes for one in mine),

@@ -10,12 +10,11 @@ from sqlalchemy import Connection, RowMapping
 from panda.brokerage.decision import Candidate, CloudDecision, SiteDecision, Verdict
 from panda.brokerage.journal import from_json
 from panda.brokerage.matching import ClassFacts, refusal
-from panda.brokerage.snapshot import Needs
 from panda.ddm.port import DdmError, Did, ReplicaState, TransferState, TransferStatus
 from panda.services.context import Context
 from panda.services.remedies import names, remedies
 from panda.services.supply import STALE_S, slots
-from panda.store import causes
+from panda.store import causes, facts
 from panda.store import explain as store
 from panda.store import supply as supply_store
 
@@ -211,8 +210,7 @@ def pilots(connection: Connection, now: datetime, site_id: int, name: str) -> st
 
 def takers(connection: Connection, site_id: int, row: RowMapping) -> list[str]:
     """Say which queues of a site hand out jobs of a class, with their pilots, and why the others refuse them."""
-    needs = Needs(**{name: row[name] for name in Needs.__slots__})
-    wanted = ClassFacts(row["class_id"], site_id, needs)
+    wanted = ClassFacts(row["class_id"], site_id, facts.needs_of_class(row))
     lines = []
     for slot in slots(connection, site_id):
         rejection = refusal(slot.pilot, wanted, slot.queue)

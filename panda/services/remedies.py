@@ -40,6 +40,7 @@ _STEPS: dict[str, Callable[[Candidate, Rejection], str]] = {
     "vo": _served,
     "architecture": _served,
     "release": lambda one, because: f"release {because.threshold} installed at {one.name}",
+    "container": lambda one, _: f"a `container_runtime` for {one.name} in the grid file",
     "status": _online,
     "space": _room,
     "pilots": lambda one, _: f"a pilot at {one.name}: is the factory of its queues up (`panda workers`)?",

@@ -94,23 +94,29 @@ def expected_work(request: TaskRequest) -> float:
     return jobs * hs23 / 4 / SECONDS_PER_DAY
 
 
-def _check_feasible(connection: Connection, request: TaskRequest) -> None:
-    """Refuse what no site could ever run, with the nearest that one could (design.md 7.6)."""
-    known = facts.sites(connection, pilot_window_hours=3, refill_s=60)
-    if not known:
-        raise Refused("the grid has no sites", hint="load a grid file first: panda grid load FILE")
-    needs = Needs(
+def needs_of(request: TaskRequest) -> Needs:
+    """Give what each job of a request asks for, in the words of brokerage."""
+    ask = request.resources
+    return Needs(
         label=request.label,
         vo=request.vo,
         processing_type=request.processing_type,
         release=request.release,
         architecture=request.architecture,
-        memory_mb=request.resources.memory_mb,
-        disk_mb=request.resources.disk_mb,
-        cores=request.resources.cores,
-        wall_s=request.resources.wall_s,
-        work_hs23_s=request.resources.work_hs23_s,
+        memory_mb=ask.memory_mb,
+        disk_mb=ask.disk_mb,
+        cores=ask.cores,
+        wall_s=ask.wall_s,
+        work_hs23_s=ask.work_hs23_s,
+        in_container=bool(request.container),
     )
+
+
+def _check_feasible(connection: Connection, request: TaskRequest) -> None:
+    """Refuse what no site could ever run, with the nearest that one could (design.md 7.6)."""
+    known = facts.sites(connection, pilot_window_hours=3, refill_s=60)
+    if not known:
+        raise Refused("the grid has no sites", hint="load a grid file first: panda grid load FILE")
     if request.site is not None:
         known = [site for site in known if site.name == request.site]
         if not known:
@@ -120,7 +126,7 @@ def _check_feasible(connection: Connection, request: TaskRequest) -> None:
         if not known:
             raise Refused(f"cloud {request.cloud!r} has no site", hint="'panda sites' lists clouds and sites")
     _check_release(request, known)
-    answer = nearest(needs, known)
+    answer = nearest(needs_of(request), known)
     if answer is not None:
         raise Refused(answer.text, hint=answer.hint)
 

@@ -96,7 +96,7 @@ def next_ready(connection: Connection, bunch_id: int) -> RowMapping | None:
         connection,
         f"""
         SELECT r.job_id, r.class_id, r.priority, n.label, n.share, n.vo, n.processing_type, n.release, n.architecture,
-               n.memory_mb, n.disk_mb, n.cores, n.work_hs23_s, n.wall_s, ahead.n AS ahead
+               n.memory_mb, n.disk_mb, n.cores, n.work_hs23_s, n.wall_s, n.in_container, ahead.n AS ahead
         FROM ready r JOIN job j ON j.id = r.job_id
         JOIN requirement_class c ON c.id = r.class_id JOIN needs n ON n.id = c.needs_id
         CROSS JOIN LATERAL (

@@ -70,6 +70,7 @@ def _site(row: RowMapping, counts: tuple[JobCount, ...]) -> SiteFacts:
         cores=row["cores"],
         max_time_s=row["max_time_s"],
         corepower=row["corepower"],
+        container_runtime=row["container_runtime"],
         free_space_gb=row["free_gb"],
         pilots=row["pilots"],
         running_nodes=row["running_nodes"],
@@ -133,12 +134,13 @@ def needs_of_task(task: RowMapping | Mapping[str, Any]) -> Needs:
         cores=task["cores"],
         wall_s=task["wall_s"],
         work_hs23_s=task["work_hs23_s"],
+        in_container=bool(task["container"]),
     )
 
 
 def needs_of_class(row: RowMapping) -> Needs:
     """Give what the jobs of a requirement class ask for."""
-    return needs_of_task(row)
+    return Needs(**{name: row[name] for name in Needs.__slots__})
 
 
 def other_tasks(connection: Connection, task_id: int) -> list[RowMapping]:

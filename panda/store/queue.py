@@ -137,7 +137,8 @@ def bunches_missing_in_ready(connection: Connection, limit: int, task_id: int | 
 # --- what a pop needs to know ---------------------------------------------------------------------------------------
 _CLASSES_OF_SITES = text("""
     SELECT c.id, c.site_id, c.max_priority, c.gen, n.label, n.share, n.vo, n.owner, n.working_group,
-           n.processing_type, n.architecture, n.release, n.memory_mb, n.disk_mb, n.cores, n.work_hs23_s, n.wall_s
+           n.processing_type, n.architecture, n.release, n.memory_mb, n.disk_mb, n.cores, n.work_hs23_s, n.wall_s,
+           n.in_container
     FROM requirement_class c JOIN needs n ON n.id = c.needs_id
     WHERE c.site_id = ANY(:sites) AND c.max_priority > :empty
 """)
@@ -149,7 +150,7 @@ def classes_of_sites(connection: Connection, sites: Sequence[int]) -> list[RowMa
 
 
 _QUEUES = text("""
-    SELECT q.*, s.name AS site, s.status AS site_status, s.cloud, s.rse, s.vos AS site_vos,
+    SELECT q.*, s.name AS site, s.status AS site_status, s.cloud, s.rse, s.vos AS site_vos, s.container_runtime,
            (SELECT array_agg(release) FROM site_release r WHERE r.site_id = s.id) AS releases,
            (SELECT array_agg(architecture) FROM site_release r WHERE r.site_id = s.id) AS architectures
     FROM queue q JOIN site s ON s.id = q.site_id WHERE q.name = ANY(:names)

@@ -99,6 +99,7 @@ site = Table(
     Column("max_time_s", Integer, nullable=False, server_default="0"),
     Column("corepower", Double, nullable=False, server_default="10"),
     Column("comment", Text, nullable=False, server_default=""),
+    Column("container_runtime", Text, nullable=False, server_default=""),
     Column("status_since", When, nullable=False, server_default=NOW),
 )
 
@@ -287,6 +288,7 @@ production_task = Table(
     Column("wire_parameters", Text),
     Column("release", Text, nullable=False),
     Column("architecture", Text, nullable=False),
+    Column("container", Text, nullable=False, server_default=""),
     Column("priority", Integer, nullable=False),
     Column("cores", SmallInteger, nullable=False),
     Column("memory_mb", Integer, nullable=False),
@@ -373,9 +375,10 @@ needs = Table(
     Column("cores", SmallInteger, nullable=False),
     Column("work_hs23_s", Integer, nullable=False),
     Column("wall_s", Integer, nullable=False),
+    Column("in_container", Boolean, nullable=False, server_default=text("false")),
     UniqueConstraint(
         "label", "share", "vo", "owner", "working_group", "processing_type", "architecture", "release",
-        "memory_mb", "disk_mb", "cores", "work_hs23_s", "wall_s", name="uq_needs_vector",
+        "memory_mb", "disk_mb", "cores", "work_hs23_s", "wall_s", "in_container", name="uq_needs_vector",
     ),
 )  # fmt: skip
 

@@ -34,6 +34,7 @@ class WaitingClass:
     cores: int
     work_hs23_s: int
     wall_s: int
+    in_container: bool
 
 
 @dataclass(frozen=True, slots=True)

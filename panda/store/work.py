@@ -62,8 +62,8 @@ def _columns(request: TaskRequest) -> dict[str, object]:
         name: getattr(request, name)
         for name in (
             "name", "vo", "owner", "working_group", "label", "task_type", "processing_type", "campaign", "share",
-            "transformation", "parameters", "wire_parameters", "release", "architecture", "priority", "max_attempts",
-            "ddm_mode", "cloud", "seed", "proddb_task",
+            "transformation", "parameters", "wire_parameters", "release", "architecture", "container",
+            "priority", "max_attempts", "ddm_mode", "cloud", "seed", "proddb_task",
         )
     }  # fmt: skip
     split, resources = asdict(request.split), asdict(request.resources)
@@ -114,6 +114,7 @@ def needs_of(connection: Connection, request: TaskRequest) -> int:
         "cores": resources.cores,
         "work_hs23_s": resources.work_hs23_s,
         "wall_s": resources.wall_s,
+        "in_container": bool(request.container),
     }
     names = ", ".join(vector)
     values = ", ".join(f":{name}" for name in vector)

@@ -10,11 +10,13 @@ from urllib.parse import quote
 
 import pytest
 
+from panda_api.trf.user import run_gen
 from pilot.client import Server
 from pilot.errors import JobError
 from pilot.job import Job, parse_job
 from pilot.transform import fetch_transformation
 from tests.api.test_routes import good
+from tests.support.image import MARK, unpacked_image
 from tests.support.serving import Caller
 
 SAY = """
@@ -94,6 +96,8 @@ def test_a_library_is_built_once_and_read_by_the_run(caller: Caller, tmp_path: P
         (("-p", "true", "-a", "jobO.none.tar.gz"), 40, "does not come"),
         (("-p", "true", "-l", "none.tgz"), 41, "cannot be unpacked"),
         (("-p", "true", "-i", "['none']"), 42, "input none is not there"),
+        (("-p", "true", "--container=docker://x", "--runtime="), 44, "(none) is not on this node"),
+        (("-p", "true", "--container=docker://x", "--runtime=chroot"), 44, "chroot is not on this node"),
         (("-p", "true", "--useRootCore"), 2, "--useRootCore"),
         (("-p", "true", "-o", "[1]"), 2, "no dictionary"),
     ],
@@ -103,6 +107,49 @@ def test_what_goes_wrong_has_its_exit_code(
 ) -> None:
     done = run(caller.address, tmp_path, "runGen", "--sourceURL", caller.address, *arguments)
     assert (done.returncode, says in done.stderr) == (code, True), done.stderr
+
+
+def test_a_command_runs_in_an_image_and_sees_only_its_job(caller: Caller, tmp_path: Path) -> None:
+    image = unpacked_image(tmp_path / "image")
+    work = tmp_path / "work"
+    work.mkdir()
+    (tmp_path / "replica").write_text("A\n")
+    (work / "a.dat").symlink_to(tmp_path / "replica")
+    (work / "b.dat").write_text("B\n")
+    words = f"cat /etc/mark a.dat b.dat > out.txt; (echo $PWD $HOME; cat {work}/b.dat || echo $(echo /*)) >> out.txt"
+    asked = (
+        "-r", "sub", "-o", "{'out.txt': 'o'}", "-i", "['a.dat','b.dat']", "-p", quote(words),
+    )  # fmt: skip
+    done = run(caller.address, work, "runGen", *asked, f"--container={image}", "--runtime=bubblewrap")
+    assert done.returncode == 0, done.stderr
+    mark, first, second, places, root = (work / "o").read_text().splitlines()
+    assert (f"{mark}\n", first, second, places) == (MARK, "A", "B", "/srv/workDir/sub /srv")
+    assert (
+        {"/srv", "/etc", "/tmp"}
+        <= set(root.split())
+        <= {"/srv", "/tmp", "/dev", "/proc"} | {f"/{one.name}" for one in image.iterdir()}
+    )
+    code = run(caller.address, work, "runGen", "-p", "exit%205", f"--container={image}", "--runtime=bubblewrap")
+    assert code.returncode == 5
+    missing = run(caller.address, work, "runGen", "-p", "true", "--container=/no/image", "--runtime=bubblewrap")
+    assert (missing.returncode, "/no/image is not there" in missing.stderr) == (44, True)
+    packed = run(caller.address, work, "runGen", "-p", "true", "--container=docker://x", "--runtime=bubblewrap")
+    assert (packed.returncode, "unpacked images" in packed.stderr) == (44, True)
+
+
+def test_the_command_line_of_apptainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Apptainer itself is in no package of Debian 12: what it would be told."""
+    (tmp_path / "apptainer").write_text("")
+    (tmp_path / "apptainer").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    asked = run_gen.options(["-p", "true", "--container=docker://alpine:3.20", "--runtime=apptainer"])
+    line, around = run_gen.command_line(asked, Path("workDir/sub"), "echo 'a b'")
+    assert line == [
+        f"{tmp_path}/apptainer", "exec", "--contain", "--home", f"{tmp_path}:/srv", "--pwd", "/srv/workDir/sub",
+        "docker://alpine:3.20", "/bin/sh", "-c", "echo 'a b'",
+    ]  # fmt: skip
+    assert around["PATH"].endswith("/usr/bin:/sbin:/bin")
 
 
 @pytest.mark.parametrize("name", ["../evil", "/tmp/evil-of-a-test"])

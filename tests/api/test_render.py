@@ -14,8 +14,8 @@ from pilot.job import parse_job
 JOB = HandedJob(
     job_id=4711, task_id=10_000_042, task_name="mc.t1/", ordinal=4, attempt=2, lease=3, site="BNL", queue="BNL_Q",
     cloud="US", label="managed", vo="atlas", owner="prodmanager", working_group=None, processing_type="simul",
-    priority=500, transformation="sim.py", parameters="--in a,b", release="Sim-1.0", architecture="", cores=8,
-    memory_mb=2000, disk_mb=5000, max_wall_s=7200, max_cpu_s=0, first_event=40, n_events=10,
+    priority=500, transformation="sim.py", parameters="--in a,b", release="Sim-1.0", architecture="", container="",
+    cores=8, memory_mb=2000, disk_mb=5000, max_wall_s=7200, max_cpu_s=0, first_event=40, n_events=10,
     inputs=(
         HandedInput("IN", "mc", "a.root", "guid-a", 10, "0000000a", "mc.in", "BNL_DISK"),
         HandedInput("IN", "mc", "b.root", None, 20, "0000000b", "mc.in", "BNL_DISK"),
@@ -42,6 +42,7 @@ def test_lists_are_parallel_and_the_log_is_last() -> None:
         "jobPars": "--in a,b",
         "swRelease": "Sim-1.0",
         "cmtConfig": "NULL",
+        "container_name": "NULL",
         "coreCount": 8,
         "maxWalltime": 7200,
         "minRamCount": 2000,

@@ -26,6 +26,7 @@ def test_what_some_site_can_run_is_feasible_whatever_its_status() -> None:
     ("asked", "site", "changed", "words"),
     [
         ({"memory_mb": 500_000}, "LARGE", {"memory_mb": 8000}, "needs 500000 MB of memory, LARGE gives 8000"),
+        ({"in_container": True}, "LARGE", {"in_container": False}, "in_container no instead of yes"),
         ({"cores": 64}, "LARGE", {"cores": 8}, "cores 8 instead of 64"),
         ({"release": "25.0.4"}, "SMALL", {"release": "25.0.3"}, "release 25.0.4 is installed nowhere"),
         ({"release": "25.0.1", "architecture": "x86_64-el8-gcc13-opt"}, "SMALL", {"architecture": X86}, X86),

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from panda.domain.states import JobStatus
-from panda.services import read
+from panda.services import narrate, read
 from tests.clients.panda_client import User, installed, write
+from tests.support.image import MARK, unpacked_image
 from tests.support.system import System, running_system
 
 LIMIT_S = 420.0
@@ -66,6 +67,19 @@ def test_prun_with_input_and_build_step_from_submission_to_fetched_outputs(syste
     both = user.outputs(second)
     assert sorted(both.values()) == sorted(f"said second\n{one}built\n" for one in outputs.values())
     assert {one.site for one in read.jobs_of(system.ctx, second)} == {"BETA"}
+
+
+def test_prun_with_an_image_runs_where_containers_run(system: System, user: User, tmp_path: Path) -> None:
+    image = str(unpacked_image(tmp_path / "image"))
+    options = ("--exec", "cat /etc/mark > out.txt", "--outputs", "out.txt", "--containerImage", image)
+    refused = user.prun(*options, "--outDS", "user.tester.nowhere", "--site", "ALPHA").text
+    assert "ALPHA has no container runtime" in refused
+    task = user.submitted(*options, "--outDS", "user.tester.image")
+    assert system.wait_for_ends([task], LIMIT_S) == ["done"]
+    assert list(user.outputs(task).values()) == [MARK]
+    (job,) = read.jobs_of(system.ctx, task)
+    assert job.site == "BETA"
+    assert "ALPHA has no container runtime" in str(narrate.narrate(system.ctx, task))
 
 
 def test_pbook_pauses_resumes_kills_and_shows(system: System, user: User) -> None:

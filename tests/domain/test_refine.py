@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -58,6 +59,20 @@ def prun(**more: object) -> dict[str, object]:
         ],
         **more,
     }
+
+
+STEPS: dict[str, object] = {
+    "preprocess": {"command": "${TRF}", "args": "--preprocess ${TRF_ARGS}"},
+    "postprocess": {"command": "${TRF}", "args": "--postprocess ${TRF_ARGS}"},
+    "containerOptions": {"containerExec": "/bin/sh __run_main_exec.sh", "containerImage": "docker://alpine:3.20"},
+}
+
+
+def test_an_image_is_taken_with_the_steps_that_prun_sends_for_it() -> None:
+    plain = refine(prun(), owner="tester")
+    request = refine(prun(container_name="docker://alpine:3.20", multiStepExec=STEPS), owner="tester")
+    assert request.container == "docker://alpine:3.20"
+    assert replace(request, container="", wire_parameters=None) == replace(plain, wire_parameters=None)
 
 
 def test_what_prun_sends_without_input() -> None:
@@ -250,7 +265,19 @@ def test_single_attributes(more: Mapping[str, object], attribute: str, value: ob
         ({"ramCount": float("nan")}, BadRequest, "ramCount"),
         ({"buildSpec": "x"}, BadRequest, "buildSpec"),
         ({"buildSpec": {"archiveName": "x"}}, BadRequest, "jobParameters"),
-        ({"container_name": "docker://x"}, Refused, "container_name"),
+        ({"container_name": "two words"}, Refused, "container_name"),
+        ({"container_name": "-x"}, Refused, "container_name"),
+        ({"container_name": "docker://x", "transPath": "gen.py"}, Refused, "container_name"),
+        ({"container_name": "docker://x", "buildSpec": {"archiveName": "x"}}, Refused, "container_name"),
+        ({"processingType": "panda-client-2.2.0-jedi-cont"}, Refused, "--oldContMode"),
+        ({"multiStepExec": STEPS}, Refused, "multiStepExec"),
+        ({"container_name": "docker://x", "multiStepExec": {"preprocess": {}}}, Refused, "multiStepExec"),
+        ({"container_name": "docker://x", "multiStepExec": STEPS | {"coprocess": {}}}, Refused, "multiStepExec"),
+        (
+            {"container_name": "docker://x", "multiStepExec": STEPS | {"containerOptions": {"execArgs": "--nv"}}},
+            Refused,
+            "multiStepExec",
+        ),
         ({"transPath": "http://elsewhere.example/trf/user/runGen"}, Refused, "transPath"),
         ({"excludedSite": ["BAD"]}, Refused, "excludedSite"),
         ({"includedSite": ["A", "B"], "site": None}, Refused, "includedSite"),

@@ -6,8 +6,11 @@ unpacks the sandbox (fetched from URL/cache) or the library (an input) into a fo
 its subfolder DIR, runs the url-quoted COMMAND there with `%IN` replaced by the inputs, and leaves every output under
 its lfn where the pilot looks for it (wire-protocol.md 7.2).
 
+`--container IMAGE --runtime apptainer|singularity|bubblewrap` runs the COMMAND, and only it, inside an image: the job's
+folder is /srv there, nothing else of this node is seen. Bubblewrap takes the folder of an unpacked image.
+
 Exit codes: the command's own; 2 wrong options, 40 the sandbox does not come, 41 it cannot be unpacked, 42 an input is
-not there, 43 an output is not there.
+not there, 43 an output is not there, 44 the container cannot be run.
 """
 
 from __future__ import annotations
@@ -25,9 +28,12 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import unquote
 
-NO_SANDBOX, BAD_SANDBOX, NO_INPUT, NO_OUTPUT = 40, 41, 42, 43
+NO_SANDBOX, BAD_SANDBOX, NO_INPUT, NO_OUTPUT, NO_CONTAINER = 40, 41, 42, 43, 44
 TRIES, PAUSE_S, TIMEOUT_S = 3, 5.0, 120
 HOME = Path("workDir")
+INSIDE, SCRATCH = Path("/srv"), "/tmp"  # noqa: S108 - in the image
+OF_RUNTIME = frozenset({"dev", "proc", "sys", "tmp", INSIDE.name})
+INSIDE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class GiveUpError(Exception):
@@ -66,6 +72,8 @@ def options(given: list[str]) -> argparse.Namespace:
     parser.add_argument("--allowNoOutput", dest="optional", type=names, default=[])
     parser.add_argument("--writeInputToTxt", dest="lists", default="", help="STREAM:file,...")
     parser.add_argument("--execWithRealFileNames", dest="real_names", action="store_true")
+    parser.add_argument("--container", default="", help="image that the command runs in")
+    parser.add_argument("--runtime", default="", help="what starts the image here")
     return parser.parse_args(given)
 
 
@@ -110,8 +118,10 @@ def prepare(asked: argparse.Namespace) -> Path:
         for name in stream:
             if not Path(name).exists():
                 raise GiveUpError(NO_INPUT, f"input {name} is not there")
-            if not (place / name).exists():
-                (place / name).symlink_to(Path(name).resolve())
+            if asked.container and Path(name).is_symlink():  # it leads to a place that is not seen from inside
+                shutil.copy(name, place / name)
+            elif not (place / name).exists():
+                (place / name).symlink_to(os.path.relpath(name, place))
     for entry in filter(None, asked.lists.split(",")):
         stream, _, name = entry.partition(":")
         (place / name).write_text("".join(f"{one}\n" for one in streams(asked).get(stream, [])), encoding="utf-8")
@@ -134,6 +144,41 @@ def command_of(asked: argparse.Namespace) -> str:
     if asked.real_names:
         for name, lfn in asked.outputs.items():
             words = words.replace(name, str(lfn))
+    return words
+
+
+def command_line(asked: argparse.Namespace, place: Path, words: str) -> tuple[list[str], dict[str, str]]:
+    """Give what is executed, and its environment: a shell, in the image if there is one."""
+    shell = ["/bin/sh", "-c", words]
+    if not asked.container:
+        return shell, {**os.environ, "PWD": str(place.resolve())}
+    names = {"apptainer": "apptainer", "singularity": "singularity", "bubblewrap": "bwrap"}
+    runtime = shutil.which(names.get(asked.runtime, ""))
+    if runtime is None:
+        raise GiveUpError(NO_CONTAINER, f"container runtime {asked.runtime or '(none)'} is not on this node")
+    if asked.container.startswith("/") and not Path(asked.container).exists():
+        raise GiveUpError(NO_CONTAINER, f"image {asked.container} is not there")
+    job, inside = Path.cwd(), str(INSIDE / place)
+    around = {**os.environ, "PATH": INSIDE_PATH, "PWD": inside, "HOME": str(INSIDE), "TMPDIR": SCRATCH}
+    if asked.runtime == "bubblewrap":
+        options = [*unpacked(Path(asked.container)), "--bind", str(job), str(INSIDE), "--chdir", inside]
+        return [runtime, *options, *shell], around
+    # --contain: no home, /tmp or other folder of this node; the job's folder is the home.
+    options = ["--contain", "--home", f"{job}:{INSIDE}", "--pwd", inside]
+    return [runtime, "exec", *options, asked.container, *shell], around
+
+
+def unpacked(image: Path) -> list[str]:
+    """Give bubblewrap's options for an unpacked image: each of its folders, read only, in an empty root."""
+    if not image.is_dir():
+        raise GiveUpError(NO_CONTAINER, f"image {image} is no folder: bubblewrap runs unpacked images")
+    words = ["--unshare-pid", "--unshare-ipc", "--die-with-parent", "--dev", "/dev", "--proc", "/proc"]
+    words += ["--tmpfs", SCRATCH]
+    for one in sorted(image.iterdir()):
+        if one.is_symlink():
+            words += ["--symlink", str(one.readlink()), f"/{one.name}"]
+        elif one.name not in OF_RUNTIME:
+            words += ["--ro-bind", str(one), f"/{one.name}"]
     return words
 
 
@@ -160,9 +205,8 @@ def main(given: list[str]) -> int:
         place = prepare(asked)
         words = command_of(asked)
         print(f"runGen: {words}", flush=True)
-        code = subprocess.run(
-            ["/bin/sh", "-c", words], cwd=place, check=False, env={**os.environ, "PWD": str(place.resolve())}
-        ).returncode
+        line, environment = command_line(asked, place, words)
+        code = subprocess.run(line, cwd=place, check=False, env=environment).returncode
         if code:
             print(f"runGen: the command ended with {code}", file=sys.stderr)
             return code if code > 0 else 128 - code
