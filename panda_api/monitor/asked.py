@@ -96,7 +96,9 @@ class Asked:
     @property
     def times(self) -> dict[str, str]:
         """The part of the address that says the time, for links to other pages about the same time."""
-        return {name: text for name, text in self.given.items() if name in TIMES}
+        given = {name: text for name, text in self.given.items() if name in TIMES}
+        usual = self.vocabulary.hours
+        return given or ({} if usual is None else {"hours": f"{usual:g}"})
 
     def here(self, **changes: str | int | None) -> str:
         """The same page with some names changed, None taking one away; paging begins anew unless it is what changes."""
@@ -105,8 +107,8 @@ class Asked:
 
     def kept(self, names: Iterable[str]) -> dict[str, str]:
         """Those of the texts in the address that another page understands, too."""
-        known = {*names, *TIMES}
-        return {name: text for name, text in self.given.items() if name in known}
+        known = set(names)
+        return {**self.times, **{name: text for name, text in self.given.items() if name in known}}
 
 
 def address(path: str, **names: str | int | None) -> str:

@@ -1,5 +1,7 @@
 """Every page: it answers in all forms, its links answer, its numbers are those of its lists, text stays text."""
 
+import html
+import re
 from collections import Counter
 from html.parser import HTMLParser
 from typing import Any
@@ -181,6 +183,46 @@ def test_numbers_of_links_are_those_of_the_tries_they_lead_to(caller: Caller) ->
     assert "1 MB/s" in rates
     assert rates.count("q-alert") == 2
     assert caller.get("/ddm/tries?csv=datasets").text.splitlines()[1].startswith("panda.b_dis1,")
+
+
+@pytest.mark.usefixtures("scene")
+def test_numbers_of_the_error_report_are_those_of_the_lists(caller: Caller) -> None:
+    told = caller.get("/errors?json").json()
+    assert told["sums"]["failed"] == 4
+    assert sum(told["failed"]["pilot"]) == 4
+    assert sum(told["lost"]["lost"]) == pytest.approx(told["sums"]["lost_s"] / 3600)
+    (component,) = told["components"]["rows"]
+    assert (component["component"], component["jobs"], component["codes"]) == ("pilot", 4, 1)
+    for filters, n in (("error=pilot:1305", 4), ("error=pilot:*", 4), ("error=-pilot:*", 0), ("error=none:0", 0)):
+        assert caller.get(f"/errors?{filters}&json").json()["sums"]["failed"] == n
+        assert total(caller, f"/jobs?status=failed&{filters}") == n
+
+
+@pytest.mark.usefixtures("scene")
+def test_a_failure_without_a_report_has_an_error_of_its_own(caller: Caller, rows: Connection) -> None:
+    rows.execute(
+        text("DELETE FROM job_report WHERE job_id = (SELECT min(job_id) FROM job_report WHERE errors <> '[]')")
+    )
+    codes = {
+        f"{row['component']}:{row['code']}": row["jobs"] for row in caller.get("/errors?json").json()["codes"]["rows"]
+    }
+    assert codes == {"pilot:1305": 3, "none:0": 1}
+    for error, n in codes.items():
+        assert total(caller, f"/jobs?status=failed&error={error}") == n
+    assert caller.get("/jobs?status=failed&json").json()["summary"]["error"] == codes
+
+
+@pytest.mark.usefixtures("scene")
+def test_every_number_of_a_table_leads_to_so_many(caller: Caller, rows: Connection) -> None:
+    """Counts are links to lists of jobs; what is old lies outside the usual time of the list, not of the page."""
+    rows.execute(text("UPDATE job_event SET at = at - interval '18 hours' WHERE to_state IN ('failed', 'finished')"))
+    counted = 0
+    for page in ("/errors", "/site/BNL?days=1", "/", "/?days=1", "/sites", "/shares"):
+        found = re.findall(r'<a href="(/jobs\?[^"]*)"[^>]*>([0-9]+)</a>', caller.get(page).text)
+        for link, number in found:
+            assert total(caller, html.unescape(link)) == int(number), (page, link)
+            counted += 1
+    assert counted > 30
 
 
 @pytest.mark.usefixtures("scene")

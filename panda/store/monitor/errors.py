@@ -21,33 +21,42 @@ ATTRIBUTES: Mapping[str, str] = {
 SAMPLES = 3
 OUTLIER_LEAST = 5
 # Variable text is stripped before grouping (domain.md 4): times, numbers, hexadecimal ids, paths, line ends.
+# Braces are doubled for format.
 _PRINT = r"""regexp_replace(regexp_replace(regexp_replace(x.text, '\s+', ' ', 'g'),
-    '(/[^ ]+)|([0-9a-f]{8,})|( at [0-9:. TZ-]+$)', '…', 'g'), '[0-9]+([.:][0-9]+)*', '#', 'g')"""
-_ENDED = """
-    ended AS MATERIALIZED (
-        SELECT e.job_id AS id, e.to_state AS status, t.id AS task_id, t.name AS task_name, t.owner, t.cores,
-               COALESCE(s.name, '') AS site, COALESCE(r.node, '') AS node, COALESCE(r.wall_s, 0) AS wall_s, e.why,
-               CASE WHEN r.errors IS NULL OR r.errors = '[]' THEN NULL ELSE r.errors END AS errors
-        FROM job_event e JOIN production_task t ON t.id = e.task_id
-        LEFT JOIN site s ON s.id = e.to_site LEFT JOIN job_report r ON r.job_id = e.job_id
-        WHERE e.at >= :since AND e.at < :until AND e.to_state IN ('finished', 'failed') AND {where}
-    )"""
-_FOUND = f"""
-    , found AS MATERIALIZED (
+    '(/[^ ]+)|([0-9a-f]{{8,}})|( at [0-9:. TZ-]+$)', '…', 'g'), '[0-9]+([.:][0-9]+)*', '#', 'g')"""
+# What a failed job failed with; without a report that is `none:0`, with what the event says.
+FAILED_WITH = """COALESCE(NULLIF(r.errors, '[]'), jsonb_build_array(jsonb_build_object(
+    'component', 'none', 'code', 0, 'text', COALESCE({why}, ''))))"""
+WORDS = "(x ->> 'component') || ':' || (x ->> 'code')"
+_ENDED = f"""
+    WITH ended AS MATERIALIZED (
+        SELECT * FROM (
+            SELECT e.job_id AS id, e.at, e.to_state AS status, t.id AS task_id, t.name AS task_name, t.owner, t.cores,
+                   COALESCE(s.name, '') AS site, COALESCE(r.node, '') AS node, COALESCE(r.wall_s, 0) AS wall_s,
+                   CASE WHEN e.to_state = 'failed' THEN {FAILED_WITH.format(why="e.why")} END AS errors
+            FROM job_event e JOIN production_task t ON t.id = e.task_id
+            LEFT JOIN site s ON s.id = e.to_site LEFT JOIN job_report r ON r.job_id = e.job_id
+            WHERE e.at >= :since AND e.at < :until AND e.to_state IN ('finished', 'failed') AND {{where}}
+        ) u WHERE status = 'finished' OR EXISTS (SELECT FROM jsonb_array_elements(errors) x WHERE {{which}})
+    ), found AS MATERIALIZED (
         SELECT n.*, x.component, x.code, {_PRINT} AS print, x.text
         FROM ended n CROSS JOIN LATERAL (
-            SELECT o ->> 'component' AS component, (o ->> 'code')::int AS code, COALESCE(o ->> 'text', '') AS text
-            FROM jsonb_array_elements(COALESCE(n.errors, jsonb_build_array(jsonb_build_object(
-                'component', 'none', 'code', 0, 'text', COALESCE(n.why, ''))))) o
+            SELECT x ->> 'component' AS component, (x ->> 'code')::int AS code, COALESCE(x ->> 'text', '') AS text
+            FROM jsonb_array_elements(n.errors) x WHERE {{which}}
         ) x WHERE n.status = 'failed'
     )"""
 BY: Mapping[str, str] = {"site": "site", "task": "task_id::text", "user": "owner", "node": "node"}
 
 
 def _cte(span: Span, filters: Mapping[str, Pattern]) -> tuple[str, dict[str, object]]:
+    """Write the CTEs `ended` (finished and failed jobs) and `found` (errors of the latter), with their values."""
     clauses = Clauses()
     clauses.those_of(ATTRIBUTES, filters)
-    return "WITH " + _ENDED.format(where=clauses.both), clauses.values | {"since": span.since, "until": span.until}
+    which = Clauses(values=clauses.values)
+    if "error" in filters:
+        which.like(WORDS, filters["error"])
+    values = clauses.values | {"since": span.since, "until": span.until}
+    return _ENDED.format(where=clauses.both, which=which.both), values
 
 
 def by_code(connection: Connection, span: Span, filters: Mapping[str, Pattern]) -> list[Row]:
@@ -55,14 +64,40 @@ def by_code(connection: Connection, span: Span, filters: Mapping[str, Pattern]) 
     cte, values = _cte(span, filters)
     return rows(
         connection,
-        cte
-        + _FOUND
-        + f"""
+        f"""{cte}
         SELECT component, code, print, count(DISTINCT id) AS jobs, sum(wall_s * cores) AS lost_s,
                count(DISTINCT site) AS sites, count(DISTINCT task_id) AS tasks, count(DISTINCT node) AS nodes,
                min(text) AS sample, (array_agg(id ORDER BY id DESC))[1:{SAMPLES}] AS samples
         FROM found GROUP BY component, code, print ORDER BY jobs DESC, lost_s DESC, component, code""",
         values,
+    )
+
+
+def by_component(connection: Connection, span: Span, filters: Mapping[str, Pattern]) -> list[Row]:
+    """Which part of the system did jobs fail in: payload, pilot, data management and so on?"""
+    cte, values = _cte(span, filters)
+    return rows(
+        connection,
+        f"""{cte}, each AS (SELECT DISTINCT id, component, site, task_id, wall_s * cores AS lost_s FROM found)
+        SELECT component, count(*) AS jobs, sum(lost_s) AS lost_s, count(DISTINCT site) AS sites,
+               count(DISTINCT task_id) AS tasks,
+               (SELECT count(DISTINCT code) FROM found f WHERE f.component = each.component) AS codes
+        FROM each GROUP BY component ORDER BY jobs DESC, component""",
+        values,
+    )
+
+
+def over_time(connection: Connection, span: Span, filters: Mapping[str, Pattern], bins: int) -> list[Row]:
+    """How many jobs failed in each of `bins` equal parts of the span (from 1), by the component of the first error?"""
+    cte, values = _cte(span, filters)
+    width = (span.until - span.since).total_seconds() / bins
+    return rows(
+        connection,
+        f"""{cte}
+        SELECT LEAST(1 + floor(extract(epoch FROM at - :since) / :width), :bins)::int AS bin,
+               errors -> 0 ->> 'component' AS component, count(*) AS n, sum(wall_s * cores) AS lost_s
+        FROM ended WHERE status = 'failed' GROUP BY 1, 2 ORDER BY 1, 2""",
+        values | {"bins": bins, "width": width},
     )
 
 
@@ -82,12 +117,13 @@ def by_place(connection: Connection, span: Span, filters: Mapping[str, Pattern])
 
 
 def matrix(connection: Connection, span: Span, filters: Mapping[str, Pattern]) -> list[Row]:
-    """How many jobs of each task failed and finished at each site?"""
+    """How many jobs of each task failed and finished at each site, and how many core seconds did the failed take?"""
     cte, values = _cte(span, filters)
     return rows(
         connection,
         f"""{cte} SELECT task_id, task_name, site, count(*) FILTER (WHERE status = 'failed') AS failed,
-                 count(*) FILTER (WHERE status = 'finished') AS finished
+                 count(*) FILTER (WHERE status = 'finished') AS finished,
+                 COALESCE(sum(wall_s * cores) FILTER (WHERE status = 'failed'), 0) AS lost_s
           FROM ended GROUP BY 1, 2, 3 ORDER BY 1 DESC, 3""",
         values,
     )

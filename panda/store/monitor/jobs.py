@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from panda.domain.pattern import Pattern
 from panda.domain.states import FINAL_JOB, IN_HAND, JobStatus
+from panda.store.monitor.errors import FAILED_WITH, WORDS
 from panda.store.monitor.snapshot import Clauses, Row, Span, rows
 
 # What can be filtered by, and what it is of the rows of `_CHOSEN`; never null.
@@ -73,9 +74,8 @@ _JOINED = """
     picked p JOIN production_task t ON t.id = p.task_id LEFT JOIN site s ON s.id = p.site_id
     LEFT JOIN in_hand h ON h.job_id = p.id LEFT JOIN job_report r ON r.job_id = p.id
 """
-_ERROR = """EXISTS (SELECT 1 FROM jsonb_array_elements(r.errors) x
-                    WHERE {condition})"""
-_WORDS = "(x ->> 'component') || ':' || (x ->> 'code')"
+_ERRORS = f"CASE WHEN p.status = 'failed' THEN {FAILED_WITH.format(why='NULL')} ELSE r.errors END"
+_ERROR = f"EXISTS (SELECT 1 FROM jsonb_array_elements({_ERRORS}) x WHERE {{condition}})"
 _LIVE_AT = {
     **dict.fromkeys((JobStatus.DEFINED, JobStatus.WAITING, JobStatus.ASSIGNED, JobStatus.ACTIVATED), "waits"),
     **dict.fromkeys(IN_HAND, "held"),
@@ -149,7 +149,7 @@ def _picked(wanted: JobsWanted) -> tuple[str, dict[str, object]]:
     outer.those_of(ATTRIBUTES, wanted.filters)
     if "error" in wanted.filters:
         errors = Clauses(values=outer.values)
-        errors.like(_WORDS, wanted.filters["error"])
+        errors.like(WORDS, wanted.filters["error"])
         outer.sql.append(_ERROR.format(condition=errors.both))
     picked = " UNION ALL ".join(branches).replace(":clause_", ":x_clause_")
     statement = f"""
@@ -173,8 +173,8 @@ def _summary() -> str:
     parts = [f"SELECT '{name}' AS attribute, {_safe(name)} AS value, count(*) AS n FROM wide GROUP BY 2"
              for name in SUMMARISED]  # fmt: skip
     parts.append(
-        f"""SELECT 'error', {_WORDS}, count(DISTINCT w.id) FROM wide w JOIN job_report r ON r.job_id = w.id
-            CROSS JOIN LATERAL jsonb_array_elements(r.errors) x GROUP BY 2"""
+        f"""SELECT 'error', {WORDS}, count(DISTINCT p.id) FROM chosen p LEFT JOIN job_report r ON r.job_id = p.id
+            CROSS JOIN LATERAL jsonb_array_elements({_ERRORS}) x GROUP BY 2"""
     )
     return f""", wide AS MATERIALIZED (
             SELECT p.id, {columns} FROM {_JOINED.replace("picked p", "chosen p")}

@@ -6,9 +6,10 @@ from typing import Any
 
 from panda.domain import shift
 from panda.services.monitor import overview
-from panda_api.monitor.asked import Asked, Vocabulary
+from panda_api.monitor.asked import Asked, Vocabulary, address
 from panda_api.monitor.blocks import Block, Column, Page, Row, Table, Tile, Tiles
 from panda_api.monitor.charts import Line, Plot
+from panda_api.monitor.pages.errors import VOCABULARY as ERRORS
 from panda_api.monitor.pages.linked import FINAL, STATES, jobs_page, site_page
 from panda_api.monitor.routes import Look, PageSpec
 
@@ -51,7 +52,9 @@ def _tiles(asked: Asked, counts: Sequence[Row], tree: Sequence[Row]) -> Tiles:
         return jobs_page(asked, VOCABULARY.filters, status=state)
 
     queued = sum(total[state] for state in ("defined", "waiting", "assigned"))
-    waits = jobs_page(asked, VOCABULARY.filters) + ("&" if asked.given else "?") + "status=defined|waiting|assigned"
+    kept = asked.kept(VOCABULARY.filters)
+    waits = address("/jobs", **kept, status="defined|waiting|assigned")
+    errors = address("/errors", **{name: text for name, text in kept.items() if name in ERRORS.names})
     pilots = sum(row["running_pilots"] for row in clouds)
     return Tiles(
         "now",
@@ -74,7 +77,7 @@ def _tiles(asked: Asked, counts: Sequence[Row], tree: Sequence[Row]) -> Tiles:
                 shift.failure_rate(finished, failed),
                 "percent",
                 tone=shift.failing(finished, failed),
-                link="/errors",
+                link=errors,
                 note=_hours(asked),
             ),
             Tile("pilots", "pilots at work", pilots, link="/workers", note="as factories say"),

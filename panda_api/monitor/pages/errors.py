@@ -1,28 +1,30 @@
 """The error report: what went wrong, how often, at what cost, and where (domain.md 4)."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from panda.domain import shift
 from panda.services.monitor import errors
 from panda_api.monitor.asked import Asked, Vocabulary, address, only
 from panda_api.monitor.blocks import Block, Column, Page, Row, Table, Tile, Tiles
-from panda_api.monitor.charts import Matrix, Square
+from panda_api.monitor.charts import Line, Matrix, Plot, Square
 from panda_api.monitor.pages.linked import jobs_page, site_page
 from panda_api.monitor.routes import Look, PageSpec
 
-VOCABULARY = Vocabulary(filters=tuple(errors.ATTRIBUTES), hours=24, words=("overview",))
+ATTRIBUTES = tuple(errors.ATTRIBUTES)
+VOCABULARY = Vocabulary(filters=(*ATTRIBUTES, "error"), hours=24)
+BINS = 48
+OTHERS = "others"
+LOOKS = ("failed", "transferring", "assigned", "holding", "activated", "plain")
 PLACES = {"site": "sites", "task": "tasks", "user": "users", "node": "nodes"}
 MOST_TASKS = 60
 
 
-def CODE_COLUMNS(asked: Asked, task: int | None = None) -> list[Column]:  # noqa: N802 - columns, made for an address
-    """Columns of a table of errors; counts lead to the jobs that have the error."""
+def CODE_COLUMNS(asked: Asked, **of: object) -> list[Column]:  # noqa: N802 - columns, made for an address
+    """Columns of a table of errors; counts lead to the jobs that have the error, of the task or site in `of`."""
 
     def jobs(row: Row) -> str:
-        error = only(f"{row['component']}:{row['code']}")
-        if row["component"] == "none":
-            return jobs_page(asked, VOCABULARY.filters, status="failed", **({"task": task} if task else {}))
-        return address("/jobs", **{**asked.kept(VOCABULARY.filters), "status": "failed", "error": error, "task": task})
+        return jobs_page(asked, ATTRIBUTES, **of, status="failed", error=f"{row['component']}:{row['code']}")
 
     return [
         Column("component", "component"),
@@ -43,14 +45,14 @@ def page(look: Look) -> Page:
     asked = look.asked
     arguments = (look.connection, asked.span, asked.filters)
     codes, places, squares = errors.by_code(*arguments), errors.by_place(*arguments), errors.matrix(*arguments)
-    shown = [{**row, "samples": row["samples"]} for row in codes]
-    blocks: list[Block] = [
-        _tiles(asked, squares, codes),
+    blocks: list[Block] = [_tiles(asked, squares, codes), *_plots(asked, errors.over_time(*arguments, BINS))]
+    blocks += [
+        _components(asked, errors.by_component(*arguments)),
         Table(
             "codes",
             "By error",
             CODE_COLUMNS(asked),
-            shown,
+            codes,
             note="a job with errors of several components counts for each",
             empty="No job failed.",
         ),
@@ -59,6 +61,44 @@ def page(look: Look) -> Page:
     return Page(
         "Errors", blocks, place="/errors", main="codes", about="Jobs that failed in the span, by what and where"
     )
+
+
+def _plots(asked: Asked, found: Sequence[Row]) -> list[Block]:
+    """Failed jobs by component (the commonest; the others are one curve), and what they cost, over the span."""
+    start, width = asked.span.since.timestamp(), asked.hours * 3600 / BINS
+    at = [start + width * (place + 1) for place in range(BINS)]
+    total: Counter[str] = Counter()
+    for row in found:
+        total[row["component"]] += row["n"]
+    shown = [name for name, _ in total.most_common(len(LOOKS) - 1)]
+    values = {name: [0.0] * BINS for name in (*shown, OTHERS)}
+    lost = [0.0] * BINS
+    for row in found:
+        place = row["bin"] - 1
+        values[row["component"] if row["component"] in shown else OTHERS][place] += row["n"]
+        lost[place] += float(row["lost_s"]) / 3600
+    names = [name for name in values if any(values[name])]
+    lines = [Line(name, name, values[name], look) for name, look in zip(names, LOOKS, strict=False)]
+    return [
+        Plot("failed", "Failed jobs by component", at, lines or [Line("failed", "failed", values[OTHERS], "failed")]),
+        Plot("lost", "Core hours lost", at, [Line("lost", "core hours lost", lost, "failed", bars=True)], unit="h"),
+    ]
+
+
+def _components(asked: Asked, found: Sequence[Row]) -> Table:
+    columns = [
+        Column("component", "component", "text", lambda row: asked.here(error=f"{only(row['component'])}:*")),
+        Column("jobs", "jobs", "count", lambda row: _with_error(asked, f"{only(row['component'])}:*")),
+        Column("lost_s", "core time lost", "seconds"),
+        Column("codes", "kinds of error", "count"),
+        Column("sites", "sites", "count"),
+        Column("tasks", "tasks", "count"),
+    ]
+    return Table("components", "By component", columns, found, empty="No job failed.")
+
+
+def _with_error(asked: Asked, pattern: str) -> str:
+    return address("/jobs", **{**asked.kept(VOCABULARY.filters), "status": "failed", "error": pattern})
 
 
 def _tiles(asked: Asked, squares: Sequence[Row], codes: Sequence[Row]) -> Tiles:
@@ -82,8 +122,8 @@ def _tiles(asked: Asked, squares: Sequence[Row], codes: Sequence[Row]) -> Tiles:
                 "percent",
                 tone=shift.failing(finished, failed),
             ),
-            Tile("codes", "kinds of error", len(codes)),
-            Tile("lost_s", "core time lost", float(sum(row["lost_s"] for row in codes)), "seconds"),
+            Tile("codes", "kinds of error", len({(row["component"], row["code"]) for row in codes})),
+            Tile("lost_s", "core time lost", float(sum(row["lost_s"] for row in squares)), "seconds"),
         ],
     )
 

@@ -82,7 +82,9 @@ def page(look: Look) -> Page:
         jobs[row["status"]] += row["n"]
     blocks: list[Block] = [_tiles(look, name, jobs), _plot(look, wanted), _facts(site), _queues(look, name)]
     made = errors.by_code(look.connection, look.asked.span, own)
-    blocks.append(Table("errors", "Errors", CODE_COLUMNS(look.asked), made, empty="No job failed in the span."))
+    blocks.append(
+        Table("errors", "Errors", CODE_COLUMNS(look.asked, site=name), made, empty="No job failed in the span.")
+    )
     blocks += _noted(look, name)
     links = [
         ("Jobs", jobs_page(look.asked, (), site=name)),

@@ -31,7 +31,7 @@ def page(look: Look) -> Page:
     made = errors.by_code(look.connection, span, own)
     blocks: list[Block] = [*_progress(look, task), _facts(task), *why(explain.why_task(look.ctx, number))]
     blocks += [_plot(look, task), _chain(look, number), _data(look, number)]
-    blocks.append(Table("errors", "Errors", CODE_COLUMNS(look.asked, number), made, empty="No job failed."))
+    blocks.append(Table("errors", "Errors", CODE_COLUMNS(look.asked, task=number), made, empty="No job failed."))
     blocks += _log(look, span, number)
     jobs = address("/jobs", task=number)
     links = [("Jobs", jobs), ("Errors", address("/errors", task=number, days=30)), ("Flow runs", _runs(look, number))]
