@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from flows.quick import quick_flows
 from panda.launch import loading
-from panda.services import activate, control, dark, recover, space, upkeep
+from panda.services import activate, archive, control, dark, recover, space, upkeep
 from panda.services.context import Context
 from tasks.world import world
 
@@ -60,6 +60,11 @@ def _watch(ctx: Context) -> bool:
     return False
 
 
+def _tidy(ctx: Context) -> bool:
+    archive.tidy(ctx)
+    return False
+
+
 def duties(ctx: Context) -> tuple[Duty, ...]:
     """Give the continuous duties with the intervals of the settings."""
     times = ctx.settings.conductor
@@ -70,6 +75,7 @@ def duties(ctx: Context) -> tuple[Duty, ...]:
         Duty("feed", _feed, times.feed_interval_s),
         Duty("sweep", _sweep, times.sweep_interval_s),
         Duty("watch", _watch, times.watch_interval_s),
+        Duty("tidy", _tidy, times.tidy_interval_s),
     )
 
 

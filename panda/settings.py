@@ -220,6 +220,9 @@ class ConductorSettings(Group):
         default=60.0, gt=0, le=86_400, description="Repeat what lost messages would have done."
     )
     watch_interval_s: float = Field(default=60.0, gt=0, le=86_400, description="The watcher's round.")
+    tidy_interval_s: float = Field(
+        default=900.0, gt=0, le=86_400, description="What ended long ago goes into the archive or is deleted."
+    )
     feed_interval_s: float = Field(default=5.0, gt=0, le=3600, description="Poll of the DDM's change feed.")
     lease_s: int = Field(
         default=120, ge=10, le=86_400, description="A story's lease on its task; renewed between chunks."
@@ -237,6 +240,18 @@ class ExpansionSettings(Group):
         default=20_000, ge=1, description="Most input of one job when nothing else is set, MB."
     )
     max_jobs_per_task: int = Field(default=1_000_000, ge=1, le=100_000_000, description="A larger task is refused.")
+
+
+class RetentionSettings(Group):
+    """How long what has ended stays where it is; in days. Jobs are never deleted, they go into the archive."""
+
+    archive_days: float = Field(
+        default=14, ge=0, le=36_500, description="After the end of a task its jobs go into the archive by month."
+    )
+    event_days: int = Field(default=180, ge=1, le=36_500, description="After it the history of archived jobs is gone.")
+    brokerage_days: int = Field(default=60, ge=1, le=36_500, description="How long brokerage rounds can be replayed.")
+    incident_days: int = Field(default=180, ge=1, le=36_500, description="How long incidents and orders are kept.")
+    worker_days: int = Field(default=30, ge=1, le=36_500, description="How long ended workers are kept.")
 
 
 class Settings(BaseSettings):
@@ -290,6 +305,7 @@ class Settings(BaseSettings):
     ddm: DdmSettings = DdmSettings()
     conductor: ConductorSettings = ConductorSettings()
     expansion: ExpansionSettings = ExpansionSettings()
+    retention: RetentionSettings = RetentionSettings()
 
     @field_validator("data_dir", "grid_file", "tls_certificate", "tls_key", "tls_ca")
     @classmethod

@@ -15,7 +15,7 @@ from panda.errors import Conflict, NotFound, Refused
 from panda.services.assign import make_output_datasets
 from panda.services.context import Context
 from panda.services.dispatch import KILL
-from panda.store import actions, closing, counters, ends, handover, placement, queue, unneeded, work
+from panda.store import actions, archive, closing, counters, ends, handover, placement, queue, unneeded, work
 
 CHUNK = 1000
 MOST_ATTEMPTS = 50
@@ -96,6 +96,8 @@ def retry_task(ctx: Context, task_id: int, who: str) -> int:
             raise Conflict(
                 f"task {task_id} is {stage.value}", hint="only a running, finished or failed task is retried"
             )
+        if task["archived_at"] is not None:
+            archive.bring_back(connection, task_id)
         failed = closing.failed_ordinals(connection, task_id, 1_000_000)
         if not failed:
             raise Conflict(f"task {task_id} has no failed job to retry", hint="'panda jobs' lists its jobs")

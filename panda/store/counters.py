@@ -119,7 +119,7 @@ def differences(connection: Connection) -> list[RowMapping]:
                     SELECT j.task_id,
                            COALESCE(CASE WHEN j.status IS NULL THEN b.site_id ELSE j.site_id END, 0) AS site_id,
                            COALESCE(j.status, b.state::text::job_status) AS status, count(*) AS n
-                    FROM job j JOIN bunch b ON b.id = j.bunch_id GROUP BY 1, 2, 3
+                    FROM job_all j JOIN bunch b ON b.id = j.bunch_id GROUP BY 1, 2, 3
                 )
                 SELECT COALESCE(c.task_id, l.task_id) AS task_id, COALESCE(c.site_id, l.site_id) AS site_id,
                        COALESCE(c.status, l.status) AS status, c.n AS counted, l.n AS live

@@ -243,7 +243,7 @@ def snapshot_own_dataset(connection: Connection, dataset_id: int) -> int:
             INSERT INTO dataset_file (dataset_id, ordinal, scope, lfn, guid, bytes, adler32, events)
             SELECT :d, row_number() OVER (ORDER BY j.ordinal, o.place) - 1, o.scope, o.lfn, o.guid, o.bytes,
                    o.adler32, COALESCE(o.events, j.n_events)
-            FROM job_output o JOIN job j ON j.id = o.job_id
+            FROM job_output o JOIN job_all j ON j.id = o.job_id
             WHERE o.dataset_id = :d AND o.state = 'attached'
         """),
         {"d": dataset_id},

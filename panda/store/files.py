@@ -6,7 +6,7 @@ from sqlalchemy import Connection, RowMapping, text
 _FILES = text("""
     SELECT d.name AS dataset, d.kind, o.scope, o.lfn, o.guid, o.bytes, o.adler32, o.events, o.rse, o.state,
            o.job_id, j.ordinal
-    FROM job_output o JOIN dataset d ON d.id = o.dataset_id JOIN job j ON j.id = o.job_id
+    FROM job_output o JOIN dataset d ON d.id = o.dataset_id JOIN job_all j ON j.id = o.job_id
     WHERE (CAST(:dataset AS text) IS NULL OR d.name = :dataset) AND (CAST(:task AS bigint) IS NULL OR j.task_id = :task)
       AND (CAST(:lfn AS text) IS NULL OR o.lfn LIKE :lfn)
     UNION ALL
@@ -35,7 +35,7 @@ CONTENTS = """
         SELECT k.n_files, k.bytes WHERE k.kind = 'dis'
         UNION ALL
         SELECT count(o.job_id), COALESCE(sum(o.bytes), 0)::bigint
-        FROM job j JOIN job_output o ON o.job_id = j.id
+        FROM job_all j JOIN job_output o ON o.job_id = j.id
         WHERE k.kind = 'sub' AND j.bunch_id = k.bunch_id AND j.site_id = k.site_id
         HAVING k.kind = 'sub'
     ) contents

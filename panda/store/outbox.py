@@ -50,15 +50,15 @@ _EVENTS = text("""
 
 _JOBS = text("""
     WITH touched AS (
-        SELECT id FROM job WHERE id = ANY(:jobs) UNION SELECT id FROM job WHERE bunch_id = ANY(:bunches)
+        SELECT id FROM job_all WHERE id = ANY(:jobs) UNION SELECT id FROM job_all WHERE bunch_id = ANY(:bunches)
     )
     SELECT j.id, j.bunch_id, t.proddb_task, j.ordinal, j.attempt, t.max_attempts, j.status IS NOT NULL AS own,
            COALESCE(j.status, CAST(CAST(b.state AS text) AS job_status)) AS status, s.name AS site,
            COALESCE(r.node, h.node) AS node, r.errors, COALESCE(r.started_at, h.since) AS started_at, r.ended_at,
            r.wall_s, r.cpu_s, r.n_events, e.at, e.why,
-           NOT EXISTS (SELECT 1 FROM job n WHERE n.task_id = j.task_id AND n.ordinal = j.ordinal
+           NOT EXISTS (SELECT 1 FROM job_all n WHERE n.task_id = j.task_id AND n.ordinal = j.ordinal
                        AND n.attempt > j.attempt) AS newest
-    FROM touched JOIN job j ON j.id = touched.id
+    FROM touched JOIN job_all j ON j.id = touched.id
     JOIN bunch b ON b.id = j.bunch_id
     JOIN production_task t ON t.id = j.task_id AND t.proddb_task IS NOT NULL
     LEFT JOIN site s ON s.id = COALESCE(j.site_id, b.site_id)

@@ -27,7 +27,7 @@ def of_jobs(connection: Connection, job_ids: Sequence[int]) -> list[Owned]:
     """Whose are these jobs? Unknown ids are left out."""
     rows = connection.execute(
         text("""
-            SELECT j.id, t.owner, t.vo FROM job j JOIN production_task t ON t.id = j.task_id
+            SELECT j.id, t.owner, t.vo FROM job_all j JOIN production_task t ON t.id = j.task_id
             WHERE j.id = ANY(:ids) ORDER BY j.id
         """),
         {"ids": list(job_ids)},

@@ -85,7 +85,7 @@ _JOBS = """
            j.input_count, h.queue, COALESCE(h.node, r.node) AS node, h.factory, h.worker_id, h.batch_id, h.last_seen,
            h.command, r.verdict, r.wall_s, r.cpu_s, r.max_rss_kb, r.started_at, r.ended_at, r.timing,
            COALESCE(r.errors, '[]') AS errors, last.at AS since, last.why, born.at AS created_at
-    FROM job j
+    FROM job_all j
     JOIN bunch b ON b.id = j.bunch_id
     JOIN production_task t ON t.id = j.task_id
     LEFT JOIN site s ON s.id = COALESCE(j.site_id, b.site_id)
@@ -131,7 +131,7 @@ def attempts(connection: Connection, task_id: int, ordinal: int) -> list[RowMapp
 
 def job_ids(connection: Connection, task_id: int) -> list[int]:
     """Tell the ids of a task's jobs, every attempt, in order."""
-    rows = connection.execute(text("SELECT id FROM job WHERE task_id = :task ORDER BY id"), {"task": task_id})
+    rows = connection.execute(text("SELECT id FROM job_all WHERE task_id = :task ORDER BY id"), {"task": task_id})
     return list(rows.scalars())
 
 
@@ -157,7 +157,7 @@ def outputs(connection: Connection, job_id: int) -> list[RowMapping]:
 
 
 _HISTORY = text("""
-    WITH mine AS (SELECT id, bunch_id FROM job WHERE id = :job),
+    WITH mine AS (SELECT id, bunch_id FROM job_all WHERE id = :job),
     own AS (SELECT e.* FROM job_event e JOIN mine m ON e.job_id = m.id),
     common AS (
         SELECT e.* FROM job_event e JOIN mine m ON e.bunch_id = m.bunch_id

@@ -9,7 +9,7 @@ def payload_spans(connection: Connection, tasks: Sequence[int]) -> list[RowMappi
     """When did each attempt's payload begin and end, by the reports of the pilots (else by our events)?"""
     query = text("""
         SELECT j.task_id, j.id, EXTRACT(epoch FROM e.began) AS began, EXTRACT(epoch FROM e.ended) AS ended, r.timing
-        FROM job j JOIN LATERAL (
+        FROM job_all j JOIN LATERAL (
             SELECT min(at) FILTER (WHERE to_state = 'running') AS began,
                    min(at) FILTER (WHERE to_state IN ('holding', 'failed', 'cancelled')) AS ended
             FROM job_event WHERE job_id = j.id) e ON e.began IS NOT NULL AND e.ended IS NOT NULL
@@ -24,7 +24,7 @@ def sums(connection: Connection, tasks: Sequence[int]) -> list[RowMapping]:
     query = text("""
         SELECT t.id, t.name, t.stage, t.cloud, t.parent_id, t.next_ordinal AS jobs,
                EXTRACT(epoch FROM t.submitted_at) AS submitted, EXTRACT(epoch FROM t.ended_at) AS ended,
-               (SELECT count(*) FROM job j WHERE j.task_id = t.id) AS attempts,
+               (SELECT count(*) FROM job_all j WHERE j.task_id = t.id) AS attempts,
                o.files, o.bytes, o.moved_files, o.moved_bytes, d.dis_files, d.dis_bytes,
                (SELECT bool_and(state = 'closed') FROM dataset x WHERE x.task_id = t.id) AS closed
         FROM production_task t
@@ -33,7 +33,7 @@ def sums(connection: Connection, tasks: Sequence[int]) -> list[RowMapping]:
             SELECT count(*) AS files, COALESCE(sum(o.bytes), 0) AS bytes,
                    count(*) FILTER (WHERE o.rse <> h.rse) AS moved_files,
                    COALESCE(sum(o.bytes) FILTER (WHERE o.rse <> h.rse), 0) AS moved_bytes
-            FROM job_output o JOIN job j ON j.id = o.job_id
+            FROM job_output o JOIN job_all j ON j.id = o.job_id
             WHERE j.task_id = t.id AND o.state = 'attached' AND j.status = 'finished') o ON true
         LEFT JOIN LATERAL (
             SELECT COALESCE(sum(k.n_files), 0) AS dis_files, COALESCE(sum(k.bytes), 0) AS dis_bytes
@@ -48,7 +48,7 @@ def outputs(connection: Connection, tasks: Sequence[int]) -> list[RowMapping]:
     query = text("""
         SELECT d.task_id, d.name AS dataset, d.kind, d.state, d.n_files, o.scope, o.lfn, o.bytes, o.adler32, j.ordinal
         FROM dataset d LEFT JOIN job_output o ON o.dataset_id = d.id AND o.state = 'attached'
-        LEFT JOIN job j ON j.id = o.job_id
+        LEFT JOIN job_all j ON j.id = o.job_id
         WHERE d.task_id = ANY(:tasks) AND d.kind IN ('output', 'log') ORDER BY d.id, j.ordinal
     """)
     return list(connection.execute(query, {"tasks": list(tasks)}).mappings())

@@ -328,9 +328,14 @@ production_task = Table(
     Column("lease_token", Uuid),
     Column("submitted_at", When, nullable=False, server_default=NOW),
     Column("ended_at", When),
+    Column("archived_at", When),
     Index("ix_production_task_due_at", "due_at", postgresql_where=text("due_at IS NOT NULL")),
     Index("ix_production_task_stage", "stage"),
-)
+    Index(
+        "ix_production_task_to_archive", "ended_at",
+        postgresql_where=text("archived_at IS NULL AND ended_at IS NOT NULL"),
+    ),
+)  # fmt: skip
 
 task_input = Table(
     "task_input",
@@ -423,6 +428,32 @@ job = Table(
     Column("parameters", Text),
     UniqueConstraint("task_id", "ordinal", "attempt", name="uq_job_task_ordinal_attempt"),
     info={"storage": {"fillfactor": "75"}},
+)
+
+# Partitioned by month of `ended_at`; `panda.store.archive` makes the months. The view `job_all` is `job` and this.
+job_archive = Table(
+    "job_archive",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("task_id", BigInteger, nullable=False),
+    Column("bunch_id", BigInteger, nullable=False, index=True),
+    Column("parent_id", BigInteger),
+    Column("first_event", BigInteger),
+    Column("ended_at", When, primary_key=True),
+    Column("ordinal", Integer, nullable=False),
+    Column("input_first", Integer),
+    Column("input_count", Integer),
+    Column("n_events", Integer),
+    Column("needs_id", Integer, nullable=False),
+    Column("lease", Integer, nullable=False),
+    Column("status", job_status, nullable=False),
+    Column("attempt", SmallInteger, nullable=False),
+    Column("site_id", SmallInteger),
+    Column("priority_offset", SmallInteger),
+    Column("explicit_input", Boolean),
+    Column("parameters", Text),
+    Index("ix_job_archive_task_id_ordinal", "task_id", "ordinal"),
+    postgresql_partition_by="RANGE (ended_at)",
 )
 
 job_input = Table(

@@ -13,7 +13,7 @@ def inputs(connection: Connection, task_id: int) -> list[RowMapping]:
         WITH used AS (
             SELECT o AS ordinal, bool_or(j.status = 'finished') AS finished,
                    bool_or(j.status IS NULL OR j.status NOT IN ('finished', 'failed', 'cancelled', 'closed')) AS live
-            FROM job j CROSS JOIN LATERAL generate_series(j.input_first, j.input_first + j.input_count - 1) AS o
+            FROM job_all j CROSS JOIN LATERAL generate_series(j.input_first, j.input_first + j.input_count - 1) AS o
             WHERE j.task_id = :task AND j.input_first IS NOT NULL GROUP BY o
         )
         SELECT i.dataset_id, i.dataset, f.scope, f.lfn, i.first_ordinal + f.ordinal AS number,
@@ -31,7 +31,7 @@ def outputs(connection: Connection, task_id: int, kinds: Sequence[str]) -> list[
     query = text("""
         SELECT d.id AS dataset_id, d.name AS dataset, o.scope, o.lfn, j.ordinal AS number,
                CASE WHEN o.state = 'attached' THEN 'finished' ELSE o.state END AS status
-        FROM dataset d JOIN job_output o ON o.dataset_id = d.id JOIN job j ON j.id = o.job_id
+        FROM dataset d JOIN job_output o ON o.dataset_id = d.id JOIN job_all j ON j.id = o.job_id
         WHERE d.task_id = :task AND d.kind = ANY(:kinds) ORDER BY d.id, j.ordinal, o.lfn
     """)
     return list(connection.execute(query, {"task": task_id, "kinds": list(kinds)}).mappings())

@@ -49,7 +49,7 @@ QUERIES: dict[str, str] = {
         ), live AS (
             SELECT j.task_id, COALESCE(CASE WHEN j.status IS NULL THEN b.site_id ELSE j.site_id END, 0) AS site_id,
                    COALESCE(j.status::text, b.state::text) AS status, count(*) AS n, sum(t.cores) AS cores
-            FROM job j JOIN bunch b ON b.id = j.bunch_id JOIN production_task t ON t.id = j.task_id GROUP BY 1, 2, 3
+            FROM job_all j JOIN bunch b ON b.id = j.bunch_id JOIN production_task t ON t.id = j.task_id GROUP BY 1, 2, 3
         )
         SELECT format('task %s site %s %s: counted %s jobs %s cores, live %s jobs %s cores', task_id, site_id, status,
                       c.n, c.cores, l.n, l.cores)
@@ -58,35 +58,35 @@ QUERIES: dict[str, str] = {
     """,
     "first attempts are the jobs that were expanded": """
         SELECT format('task %s: %s first attempts, %s expanded', t.id, count(j.id), t.next_ordinal)
-        FROM production_task t LEFT JOIN job j ON j.task_id = t.id AND j.parent_id IS NULL
+        FROM production_task t LEFT JOIN job_all j ON j.task_id = t.id AND j.parent_id IS NULL
         GROUP BY t.id HAVING count(j.id) <> t.next_ordinal
     """,
     "at most one live job per ordinal": """
-        SELECT format('task %s ordinal %s: %s live jobs', task_id, ordinal, count(*)) FROM job
+        SELECT format('task %s ordinal %s: %s live jobs', task_id, ordinal, count(*)) FROM job_all
         WHERE status IS NULL OR status NOT IN $FINAL GROUP BY task_id, ordinal HAVING count(*) > 1
     """,
     "at most one finished job per ordinal": """
-        SELECT format('task %s ordinal %s: %s finished jobs', task_id, ordinal, count(*)) FROM job
+        SELECT format('task %s ordinal %s: %s finished jobs', task_id, ordinal, count(*)) FROM job_all
         WHERE status = 'finished' GROUP BY task_id, ordinal HAVING count(*) > 1
     """,
     "what is in a pilot's hand is sent, starting, running, or holding without a report": """
         SELECT format('job %s is %s, but in no hand', j.id, j.status)
-        FROM job j LEFT JOIN in_hand h ON h.job_id = j.id
+        FROM job_all j LEFT JOIN in_hand h ON h.job_id = j.id
         WHERE j.status IN ('sent', 'starting', 'running') AND h.job_id IS NULL
       UNION ALL
         SELECT format('job %s is %s with lease %s, in hand with lease %s', h.job_id, j.status, j.lease, h.lease)
-        FROM in_hand h LEFT JOIN job j ON j.id = h.job_id
+        FROM in_hand h LEFT JOIN job_all j ON j.id = h.job_id
         WHERE j.lease IS DISTINCT FROM h.lease OR NOT (j.status IN ('sent', 'starting', 'running')
               OR j.status = 'holding' AND NOT EXISTS (SELECT 1 FROM job_report r WHERE r.job_id = j.id))
     """,
     "the collector's list is the holding and transferring jobs": """
         SELECT format('job %s is %s, the collector has %s', COALESCE(j.id, c.job_id), j.status, c.state)
-        FROM (SELECT * FROM job WHERE status IN ('holding', 'transferring', 'merging')) j
+        FROM (SELECT * FROM job_all WHERE status IN ('holding', 'transferring', 'merging')) j
         FULL JOIN to_collect c ON c.job_id = j.id WHERE c.state IS DISTINCT FROM j.status
     """,
     "ready holds only jobs that no pilot has, of activated bunches, in the class of their site and needs": """
         SELECT format('job %s is %s, its bunch %s', r.job_id, j.status, b.state)
-        FROM ready r LEFT JOIN job j ON j.id = r.job_id LEFT JOIN bunch b ON b.id = j.bunch_id
+        FROM ready r LEFT JOIN job_all j ON j.id = r.job_id LEFT JOIN bunch b ON b.id = j.bunch_id
         LEFT JOIN requirement_class c ON c.id = r.class_id
         WHERE j.id IS NULL OR j.status IS NOT NULL OR b.state <> 'activated' OR c.site_id IS DISTINCT FROM b.site_id
            OR c.needs_id IS DISTINCT FROM j.needs_id
@@ -101,11 +101,11 @@ QUERIES: dict[str, str] = {
     """,
     "a bunch with waiting jobs is open": """
         SELECT format('bunch %s is closed, job %s waits', b.id, j.id)
-        FROM job j JOIN bunch b ON b.id = j.bunch_id WHERE j.status IS NULL AND NOT b.open
+        FROM job_all j JOIN bunch b ON b.id = j.bunch_id WHERE j.status IS NULL AND NOT b.open
     """,
     "activated means: every input is at the site": """
         SELECT format('job %s of bunch %s: %s is not at %s', j.id, b.id, f.lfn, s.rse)
-        FROM bunch b JOIN site s ON s.id = b.site_id JOIN job j ON j.bunch_id = b.id AND j.status IS NULL
+        FROM bunch b JOIN site s ON s.id = b.site_id JOIN job_all j ON j.bunch_id = b.id AND j.status IS NULL
         JOIN production_task t ON t.id = b.task_id AND t.ddm_mode <> 'none'
         JOIN task_input i ON i.task_id = b.task_id
         CROSS JOIN LATERAL (
@@ -124,7 +124,7 @@ QUERIES: dict[str, str] = {
     """,
     "a finished job has every output that is not optional": """
         SELECT format('job %s has %s outputs, %s are due', j.id, count(o.job_id), w.due)
-        FROM job j JOIN production_task t ON t.id = j.task_id
+        FROM job_all j JOIN production_task t ON t.id = j.task_id
         CROSS JOIN LATERAL (
             SELECT count(*) AS due FROM jsonb_array_elements(t.outputs) AS e
             WHERE NOT COALESCE((e ->> 'optional')::boolean, false)) w
@@ -133,17 +133,18 @@ QUERIES: dict[str, str] = {
     """,
     "only outputs of ended jobs are ready for, or in, a dataset": """
         SELECT format('%s of job %s (%s) is %s', o.lfn, j.id, j.status, o.state)
-        FROM job_output o JOIN job j ON j.id = o.job_id
+        FROM job_output o JOIN job_all j ON j.id = o.job_id
         WHERE o.state IN ('ready', 'attached') AND (j.status IS NULL OR j.status NOT IN $FINAL)
     """,
     "a closed dataset holds every output of its finished jobs": """
         SELECT format('dataset %s is closed, %s of job %s is %s', d.name, o.lfn, o.job_id, o.state)
-        FROM dataset d JOIN job_output o ON o.dataset_id = d.id JOIN job j ON j.id = o.job_id
+        FROM dataset d JOIN job_output o ON o.dataset_id = d.id JOIN job_all j ON j.id = o.job_id
         WHERE d.state = 'closed' AND j.status = 'finished' AND o.state <> 'attached'
     """,
     "a dataset has an output once per ordinal": """
         SELECT format('dataset %s: place %s of ordinal %s is there %s times', d.name, o.place, j.ordinal, count(*))
-        FROM dataset d JOIN job_output o ON o.dataset_id = d.id AND o.state = 'attached' JOIN job j ON j.id = o.job_id
+        FROM dataset d JOIN job_output o ON o.dataset_id = d.id AND o.state = 'attached'
+        JOIN job_all j ON j.id = o.job_id
         WHERE j.status = 'finished' GROUP BY d.name, o.place, j.ordinal HAVING count(*) > 1
     """,
     "the DDM's dataset is closed with it, and has its files with their checksums": """
@@ -162,7 +163,7 @@ QUERIES: dict[str, str] = {
         FROM dataset d JOIN ddm.dataset e ON e.scope = d.scope AND e.name = d.name
         JOIN ddm.content c ON c.dataset_id = e.id JOIN ddm.file f ON f.id = c.file_id
         WHERE d.kind IN ('output', 'log') AND NOT EXISTS (
-            SELECT 1 FROM job_output o JOIN job j ON j.id = o.job_id
+            SELECT 1 FROM job_output o JOIN job_all j ON j.id = o.job_id
             WHERE o.dataset_id = d.id AND o.scope = f.scope AND o.lfn = f.name AND j.status IN $FINAL)
     """,
     "a job changes its state only along the table": """
@@ -202,14 +203,14 @@ QUERIES: dict[str, str] = {
     """,
     "an ordinal is charged no more often than it failed": """
         SELECT format('task %s ordinal %s: charged %s, failed %s', f.task_id, f.ordinal, f.failures, count(j.id))
-        FROM task_file f LEFT JOIN job j ON j.task_id = f.task_id AND j.status = 'failed' AND CASE
+        FROM task_file f LEFT JOIN job_all j ON j.task_id = f.task_id AND j.status = 'failed' AND CASE
             WHEN f.stream = 0 THEN j.ordinal = f.ordinal
             ELSE f.ordinal BETWEEN j.input_first AND j.input_first + j.input_count - 1 END
         GROUP BY f.task_id, f.stream, f.ordinal, f.failures HAVING f.failures > count(j.id)
     """,
     "a task that has ended has no live job and no open dataset": """
         SELECT format('task %s is %s, job %s is %s', t.id, t.stage, j.id, j.status)
-        FROM production_task t JOIN job j ON j.task_id = t.id AND (j.status IS NULL OR j.status NOT IN $FINAL)
+        FROM production_task t JOIN job_all j ON j.task_id = t.id AND (j.status IS NULL OR j.status NOT IN $FINAL)
         WHERE t.stage IN ('done', 'finished', 'failed', 'aborted')
       UNION ALL
         SELECT format('task %s is %s, dataset %s is %s', t.id, t.stage, d.name, d.state)
@@ -218,7 +219,7 @@ QUERIES: dict[str, str] = {
     """,
     "a done task has finished every ordinal": """
         SELECT format('task %s is done with %s of %s ordinals', t.id, count(DISTINCT j.ordinal), t.next_ordinal)
-        FROM production_task t LEFT JOIN job j ON j.task_id = t.id AND j.status = 'finished'
+        FROM production_task t LEFT JOIN job_all j ON j.task_id = t.id AND j.status = 'finished'
         WHERE t.stage = 'done' GROUP BY t.id HAVING count(DISTINCT j.ordinal) <> t.next_ordinal
     """,
 }  # fmt: skip

@@ -64,12 +64,12 @@ _LIVE = {
         WHERE j.status IN ('holding', 'transferring', 'merging')""",
 }
 _ENDED = f"""
-        SELECT {_COLUMNS}, e.to_state AS status, j.site_id FROM job_event e JOIN job j ON j.id = e.job_id
+        SELECT {_COLUMNS}, e.to_state AS status, j.site_id FROM job_event e JOIN job_all j ON j.id = e.job_id
         WHERE e.at >= :since AND e.at < :until AND e.to_state IN ('finished', 'failed', 'cancelled', 'closed')"""
 _NAMED = f"""
         SELECT {_COLUMNS}, COALESCE(j.status, b.state::text::job_status) AS status,
                CASE WHEN j.status IS NULL THEN b.site_id ELSE j.site_id END AS site_id
-        FROM job j JOIN bunch b ON b.id = j.bunch_id WHERE {{which}}"""
+        FROM job_all j JOIN bunch b ON b.id = j.bunch_id WHERE {{which}}"""
 _JOINED = """
     picked p JOIN production_task t ON t.id = p.task_id LEFT JOIN site s ON s.id = p.site_id
     LEFT JOIN in_hand h ON h.job_id = p.id LEFT JOIN job_report r ON r.job_id = p.id
@@ -196,7 +196,7 @@ _DESCRIBED = """
            COALESCE(h.node, r.node) AS node, h.queue, h.factory, h.worker_id, r.wall_s, r.cpu_s, r.max_rss_kb,
            COALESCE(r.errors, '[]') AS errors, last.at AS since, last.why, born.at AS created_at
     FROM unnest(CAST(:ids AS bigint[])) WITH ORDINALITY AS i (id, place)
-    JOIN job j ON j.id = i.id JOIN bunch b ON b.id = j.bunch_id JOIN production_task t ON t.id = j.task_id
+    JOIN job_all j ON j.id = i.id JOIN bunch b ON b.id = j.bunch_id JOIN production_task t ON t.id = j.task_id
     LEFT JOIN site s ON s.id = CASE WHEN j.status IS NULL THEN b.site_id ELSE j.site_id END
     LEFT JOIN in_hand h ON h.job_id = j.id LEFT JOIN job_report r ON r.job_id = j.id
     LEFT JOIN LATERAL (

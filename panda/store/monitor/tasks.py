@@ -127,7 +127,7 @@ def inputs(connection: Connection, task_id: int) -> Row:
             SELECT COALESCE(sum(CASE WHEN j.input_count IS NULL OR t.events_per_job IS NOT NULL THEN 1
                                      WHEN j.explicit_input THEN (SELECT count(*) FROM job_input i WHERE i.job_id = j.id)
                                      ELSE j.input_count END), 0)::bigint AS n
-            FROM job j, t WHERE j.task_id = :id AND j.status = 'finished'
+            FROM job_all j, t WHERE j.task_id = :id AND j.status = 'finished'
         ),
         lost AS (SELECT count(*) AS n FROM task_file f, t
                  WHERE f.task_id = :id AND (f.failures >= t.max_attempts OR f.state <> 'live'))
@@ -147,7 +147,7 @@ def first_attempts(connection: Connection, task_id: int) -> list[Row]:
         """
         SELECT status::text AS status, count(*) AS n FROM (
             SELECT DISTINCT ON (j.ordinal) COALESCE(j.status, b.state::text::job_status) AS status
-            FROM job j JOIN bunch b ON b.id = j.bunch_id WHERE j.task_id = :id ORDER BY j.ordinal, j.attempt DESC
+            FROM job_all j JOIN bunch b ON b.id = j.bunch_id WHERE j.task_id = :id ORDER BY j.ordinal, j.attempt DESC
         ) last GROUP BY 1
         """,
         {"id": task_id},

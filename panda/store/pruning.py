@@ -1,0 +1,40 @@
+"""What is too old to be looked at: history of tasks in the archive, brokerage rounds, incidents, workers, orders."""
+
+from collections.abc import Mapping
+
+from sqlalchemy import Connection, TextClause, text
+
+# One chunk each, oldest first. Events go only once they are folded and their task's jobs are in the archive.
+_CHUNKS: Mapping[str, TextClause] = {
+    "job_event": text("""
+        DELETE FROM job_event WHERE id IN (
+            SELECT e.id FROM production_task t CROSS JOIN LATERAL (
+                SELECT id, xid FROM job_event WHERE task_id = t.id ORDER BY id LIMIT :limit) e
+            WHERE t.archived_at IS NOT NULL AND t.ended_at < now() - make_interval(days => :days)
+              AND e.xid < (SELECT below_xid FROM fold_watermark WHERE name = 'counts')
+            LIMIT :limit)
+    """),
+    "brokerage_round": text("""
+        DELETE FROM brokerage_round WHERE id IN (
+            SELECT id FROM brokerage_round WHERE at < now() - make_interval(days => :days) ORDER BY id LIMIT :limit)
+    """),
+    "incident": text("""
+        DELETE FROM incident WHERE id IN (
+            SELECT id FROM incident WHERE at < now() - make_interval(days => :days) ORDER BY at LIMIT :limit)
+    """),
+    "worker": text("""
+        DELETE FROM worker WHERE (factory, worker_id) IN (
+            SELECT factory, worker_id FROM worker WHERE ended_at < now() - make_interval(days => :days)
+            ORDER BY ended_at LIMIT :limit)
+    """),
+    "pending_action": text("""
+        DELETE FROM pending_action WHERE id IN (
+            SELECT id FROM pending_action WHERE done_at < now() - make_interval(days => :days) ORDER BY id LIMIT :limit)
+    """),
+}
+TABLES = tuple(_CHUNKS)
+
+
+def prune(connection: Connection, table: str, days: int, limit: int) -> int:
+    """Delete up to `limit` rows of one of `TABLES` that are older than so many days; returns how many."""
+    return connection.execute(_CHUNKS[table], {"days": days, "limit": limit}).rowcount
