@@ -15,6 +15,7 @@ RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 SHORT: dict[str, list[str]] = {
     "bench_dispatch": ["--rounds", "5", "--seconds", "3"],
     "bench_reports": ["--rounds", "3", "--seconds", "3"],
+    "bench_bulk": ["--jobs", "200000", "--rounds", "3"],
 }
 
 

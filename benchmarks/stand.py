@@ -18,6 +18,7 @@ from sqlalchemy import Engine, create_engine, text
 from benchmarks.cost import Cost, of_process, of_server, sessions
 from panda import wiring
 from panda.embedded import USER, Address, EmbeddedCluster, binary
+from panda.services.context import Context
 from panda.settings import load
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -185,6 +186,16 @@ class Api:
         """End it in good order."""
         self.process.terminate()
         self.process.wait(60)
+
+
+@contextlib.contextmanager
+def context(stand: Stand) -> Iterator[Context]:
+    """The services' own way into the stand's database."""
+    ctx = wiring.connect(load(database_url=stand.url, data_dir=stand.folder / "data"))
+    try:
+        yield ctx
+    finally:
+        ctx.close()
 
 
 @contextlib.contextmanager

@@ -29,23 +29,30 @@ _COMMON = """
     SELECT count(*) AS jobs, max(ordinal) AS last, COALESCE(max(input_first + input_count), 0) AS next_input FROM j
 """
 
-_PLAN_WITHOUT_INPUT = """
-    plan AS MATERIALIZED (
-        SELECT o AS ordinal, NULL::int AS input_first, NULL::int AS input_count,
-               CASE WHEN :events > 0 THEN o::bigint * :events END AS first_event,
-               CASE WHEN :events > 0 THEN LEAST(:events, :total_events - o::bigint * :events)::int END AS n_events
-        FROM generate_series(:start, :stop - 1) AS o
+# Where a job's numbers follow from its ordinal nothing is planned, joined or read back: half the CPU for a job.
+_REGULAR = """
+    WITH b AS (
+        INSERT INTO bunch (task_id, first_ordinal, n_jobs)
+        SELECT :task, f, LEAST(:bunch_size, :stop - f) FROM generate_series(:start, :stop - 1, :bunch_size) AS f
+        RETURNING id, first_ordinal, n_jobs
+    ), e AS (
+        INSERT INTO job_event (task_id, bunch_id, n, cores, to_state, why, who)
+        SELECT :task, b.id, b.n_jobs, :cores, 'defined', 'expanded', 'expand' FROM b
     )
+    INSERT INTO job (task_id, bunch_id, ordinal, needs_id, {columns})
+    SELECT :task, b.id, o, :needs, {values}
+    FROM b CROSS JOIN LATERAL generate_series(b.first_ordinal, b.first_ordinal + b.n_jobs - 1) AS o
 """
-
-_PLAN_BY_FILES = """
-    plan AS MATERIALIZED (
-        SELECT o AS ordinal, :next_input + (o - :start) * :per_job AS input_first,
-               LEAST(:per_job, :n_files - (:next_input + (o - :start) * :per_job)) AS input_count,
-               NULL::bigint AS first_event, NULL::int AS n_events
-        FROM generate_series(:start, :stop - 1) AS o
-    )
-"""
+_WITHOUT_INPUT = _REGULAR.format(
+    columns="first_event, n_events",
+    values="""CASE WHEN :events > 0 THEN o::bigint * :events END,
+              CASE WHEN :events > 0 THEN LEAST(:events, :total_events - o::bigint * :events)::int END""",
+)
+_BY_FILES = _REGULAR.format(
+    columns="input_first, input_count",
+    values=""":next_input + (o - :start) * :per_job,
+              LEAST(:per_job, :n_files - (:next_input + (o - :start) * :per_job))""",
+)
 
 _PLAN_BY_BYTES = """
     RECURSIVE g (ordinal, first, last) AS (
@@ -109,26 +116,32 @@ class Plan:
     start: int
     next_input: int
 
+    def values(self, **others: object) -> dict[str, object]:
+        """The parameters that every statement has, and those of one."""
+        return {
+            "task": self.task_id,
+            "needs": self.needs_id,
+            "cores": self.cores,
+            "bunch_size": self.bunch_size,
+            "start": self.start,
+            **others,
+        }
+
 
 def _run(connection: Connection, plan: Plan, with_plan: str, **values: object) -> Chunk:
-    row = connection.execute(
-        text(f"WITH {with_plan}, {_COMMON}"),  # the parts are constants of this file
-        {
-            "task": plan.task_id,
-            "needs": plan.needs_id,
-            "cores": plan.cores,
-            "bunch_size": plan.bunch_size,
-            "start": plan.start,
-            **values,
-        },
-    ).one()
+    # the parts are constants of this file
+    row = connection.execute(text(f"WITH {with_plan}, {_COMMON}"), plan.values(**values)).one()
     if not row.jobs:
         return Chunk(0, plan.start, plan.next_input)
+    return _advance(connection, plan, Chunk(row.jobs, row.last + 1, row.next_input))
+
+
+def _advance(connection: Connection, plan: Plan, chunk: Chunk) -> Chunk:
     connection.execute(
         text("UPDATE production_task SET next_ordinal = :ordinal, next_input = :input WHERE id = :task"),
-        {"ordinal": row.last + 1, "input": row.next_input, "task": plan.task_id},
+        {"ordinal": chunk.next_ordinal, "input": chunk.next_input, "task": plan.task_id},
     )
-    return Chunk(row.jobs, row.last + 1, row.next_input)
+    return chunk
 
 
 def expand_without_input(
@@ -136,21 +149,18 @@ def expand_without_input(
 ) -> Chunk:
     """Make jobs `plan.start` to `stop` - 1 of a task without input; `events` per job, the last one takes the rest."""
     total = total_events if total_events is not None else (events or 0) * stop
-    return _run(connection, plan, _PLAN_WITHOUT_INPUT, stop=stop, events=events or 0, total_events=total)
+    values = plan.values(stop=stop, events=events or 0, total_events=total)
+    connection.execute(text(_WITHOUT_INPUT), values)
+    return _advance(connection, plan, Chunk(stop - plan.start, stop, plan.next_input))
 
 
 def expand_by_files(connection: Connection, plan: Plan, *, per_job: int, n_files: int, max_jobs: int) -> Chunk:
     """Make at most `max_jobs` jobs of `per_job` consecutive files each; the last one takes what is left."""
-    left = -(-(n_files - plan.next_input) // per_job)
-    return _run(
-        connection,
-        plan,
-        _PLAN_BY_FILES,
-        stop=plan.start + min(left, max_jobs),
-        per_job=per_job,
-        n_files=n_files,
-        next_input=plan.next_input,
-    )
+    jobs = min(-(-(n_files - plan.next_input) // per_job), max_jobs)
+    stop = plan.start + jobs
+    values = plan.values(stop=stop, per_job=per_job, n_files=n_files, next_input=plan.next_input)
+    connection.execute(text(_BY_FILES), values)
+    return _advance(connection, plan, Chunk(jobs, stop, min(n_files, plan.next_input + jobs * per_job)))
 
 
 def expand_by_bytes(

@@ -5,6 +5,7 @@ that should not be there is deleted by the pop, one that is missing is put back 
 Lock order: production_task, bunch, ready, job.
 """
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
@@ -23,53 +24,50 @@ _LOCK = text("""
     SELECT id FROM bunch WHERE id = ANY(:bunches) AND state = 'assigned' AND staged ORDER BY id FOR UPDATE
 """)
 
+# Jobs of a bunch that is assigned are never in `ready` (whoever takes a bunch back deletes them under its lock), so
+# that no conflict has to be looked for: a third of the CPU of an insert. The jobs are read once, for their classes, for `ready` and for the event of each bunch.
+_FILL_OF = """
+    , waiting AS MATERIALIZED (
+        SELECT j.id, j.bunch_id, j.needs_id, a.site_id, t.priority + COALESCE(j.priority_offset, 0) AS priority,
+               t.hold IS NULL AND t.stage IN ('assigned', 'running') AND s.status <> 'offline' AS serves
+        FROM a JOIN production_task t ON t.id = a.task_id JOIN site s ON s.id = a.site_id
+        JOIN job j ON j.bunch_id = a.id AND j.status IS NULL
+    ), class AS (
+        INSERT INTO requirement_class (site_id, needs_id, max_priority, gen)
+        SELECT * FROM (SELECT site_id, needs_id, max(priority), 1 FROM waiting GROUP BY 1, 2 OFFSET 0) w ORDER BY 1, 2
+        ON CONFLICT (site_id, needs_id) DO UPDATE
+        SET max_priority = GREATEST(requirement_class.max_priority, excluded.max_priority),
+            gen = requirement_class.gen + 1
+        RETURNING id, site_id, needs_id
+    ), made AS (
+        INSERT INTO ready (job_id, class_id, priority)
+        SELECT w.id, c.id, w.priority FROM waiting w JOIN class c USING (site_id, needs_id) WHERE w.serves
+        {conflict}
+    )
+"""
 # A new statement after the locks: two blocks that complete at once must not each see the other missing.
-_COMPLETE = text("""
-    SELECT b.id FROM bunch b
-    WHERE b.id = ANY(:bunches) AND b.state = 'assigned' AND b.staged
-      AND NOT EXISTS (
-        SELECT 1 FROM bunch_block bb JOIN block k ON k.id = bb.block_id
-        WHERE bb.bunch_id = b.id AND bb.generation = b.generation AND k.kind = 'dis' AND k.state <> 'complete')
-""")
-
-_MARK = text("""
+_ACTIVATE = text(f"""
     WITH a AS (
-        UPDATE bunch SET state = 'activated', since = now(), waits_for = NULL
-        WHERE id = ANY(:bunches) AND state = 'assigned'
-        RETURNING id, task_id, site_id
+        UPDATE bunch b SET state = 'activated', since = now(), waits_for = NULL
+        WHERE b.id = ANY(:bunches) AND b.state = 'assigned' AND b.staged
+          AND NOT EXISTS (
+            SELECT 1 FROM bunch_block bb JOIN block k ON k.id = bb.block_id
+            WHERE bb.bunch_id = b.id AND bb.generation = b.generation AND k.kind = 'dis' AND k.state <> 'complete')
+        RETURNING b.id, b.task_id, b.site_id
+    ) {_FILL_OF.format(conflict="")}, counted AS MATERIALIZED (
+        SELECT bunch_id, count(*) AS n, count(*) FILTER (WHERE serves) AS served FROM waiting GROUP BY bunch_id
+    ), event AS (
+        INSERT INTO job_event (task_id, bunch_id, n, cores, from_site, from_state, to_site, to_state, why, who)
+        SELECT a.task_id, a.id, c.n, t.cores, a.site_id, 'assigned', a.site_id, 'activated', :why, :who
+        FROM a JOIN production_task t ON t.id = a.task_id JOIN counted c ON c.bunch_id = a.id
     )
-    INSERT INTO job_event (task_id, bunch_id, n, cores, from_site, from_state, to_site, to_state, why, who)
-    SELECT a.task_id, a.id, count(j.id), t.cores, a.site_id, 'assigned', a.site_id, 'activated', :why, :who
-    FROM a JOIN production_task t ON t.id = a.task_id JOIN job j ON j.bunch_id = a.id AND j.status IS NULL
-    GROUP BY a.id, a.task_id, a.site_id, t.cores
-""")
-
-_CLASSES = text("""
-    INSERT INTO requirement_class (site_id, needs_id, max_priority, gen)
-    SELECT b.site_id, j.needs_id, max(t.priority + COALESCE(j.priority_offset, 0)), 1
-    FROM bunch b JOIN job j ON j.bunch_id = b.id AND j.status IS NULL JOIN production_task t ON t.id = b.task_id
-    WHERE b.id = ANY(:bunches) AND b.state = 'activated'
-    GROUP BY b.site_id, j.needs_id ORDER BY b.site_id, j.needs_id
-    ON CONFLICT (site_id, needs_id) DO UPDATE
-    SET max_priority = GREATEST(requirement_class.max_priority, excluded.max_priority), gen = requirement_class.gen + 1
-""")
-
-_FILL = text("""
-    WITH made AS (
-    INSERT INTO ready (job_id, class_id, priority)
-    SELECT j.id, c.id, t.priority + COALESCE(j.priority_offset, 0)
-    FROM bunch b JOIN production_task t ON t.id = b.task_id
-    JOIN site s ON s.id = b.site_id
-    JOIN job j ON j.bunch_id = b.id AND j.status IS NULL
-    JOIN requirement_class c ON c.site_id = b.site_id AND c.needs_id = j.needs_id
-    WHERE b.id = ANY(:bunches) AND b.state = 'activated'
-      AND t.hold IS NULL AND t.stage IN ('assigned', 'running') AND s.status <> 'offline'
-    ORDER BY j.id
-    ON CONFLICT (job_id) DO NOTHING
-    RETURNING class_id
-    )
-    SELECT c.site_id, count(*) FROM made m JOIN requirement_class c ON c.id = m.class_id GROUP BY c.site_id
-""")
+    SELECT a.id, a.site_id, COALESCE(c.served, 0) FROM a LEFT JOIN counted c ON c.bunch_id = a.id ORDER BY a.id
+""")  # noqa: S608 - constants of this file
+_FILL = text(f"""
+    WITH a AS (SELECT id, task_id, site_id FROM bunch WHERE id = ANY(:bunches) AND state = 'activated')
+    {_FILL_OF.format(conflict="ON CONFLICT (job_id) DO NOTHING RETURNING class_id")}
+    SELECT c.site_id, count(*) FROM made m JOIN class c ON c.id = m.class_id GROUP BY c.site_id
+""")  # noqa: S608 - constants of this file
 
 
 def activate(connection: Connection, bunches: list[int], *, why: str, who: str) -> list[int]:
@@ -78,23 +76,21 @@ def activate(connection: Connection, bunches: list[int], *, why: str, who: str) 
     Early, late, twice or never called: the end is the same (design.md section 5, "A notification of the DDM").
     """
     wanted = {"bunches": sorted(set(bunches))}
-    if not wanted["bunches"] or not connection.execute(_LOCK, wanted).all():
+    if not wanted["bunches"] or not connection.execute(_LOCK, wanted).rowcount:
         return []
-    complete = list(connection.execute(_COMPLETE, wanted).scalars())
-    if complete:
-        connection.execute(_MARK, {"bunches": complete, "why": why, "who": who})
-        fill_ready(connection, complete)
-    return complete
+    complete = connection.execute(_ACTIVATE, wanted | {"why": why, "who": who}).all()
+    made: Counter[int] = Counter()
+    for _, site_id, served in complete:
+        made[site_id] += served
+    _tell_sites(connection, [(site_id, n) for site_id, n in made.items() if n])
+    return [row[0] for row in complete]
 
 
-def fill_ready(connection: Connection, bunches: list[int]) -> int:
-    """Put the jobs of activated bunches into `ready` whose transaction has locked them; wakes waiting pilots once."""
-    connection.execute(_CLASSES, {"bunches": bunches})
-    made = connection.execute(_FILL, {"bunches": bunches}).all()
+def _tell_sites(connection: Connection, made: Sequence[tuple[int, int]]) -> None:
+    """Wake the pilots that wait at sites where so many jobs became ready, once for the transaction."""
     for start in range(0, len(made), SITES_TOLD):
         said = ",".join(f"{site_id}:{n}" for site_id, n in made[start : start + SITES_TOLD])
         connection.execute(text("SELECT pg_notify(:channel, :said)"), {"channel": READY_CHANNEL, "said": said})
-    return sum(n for _, n in made)
 
 
 def refill_ready(connection: Connection, bunches: list[int]) -> int:
@@ -107,7 +103,8 @@ def refill_ready(connection: Connection, bunches: list[int]) -> int:
         return 0
     wanted = {"bunches": sorted(bunches)}
     connection.execute(text("SELECT id FROM bunch WHERE id = ANY(:bunches) ORDER BY id FOR NO KEY UPDATE"), wanted)
-    made = fill_ready(connection, wanted["bunches"])
+    made = [(row.site_id, row.count) for row in connection.execute(_FILL, wanted)]
+    _tell_sites(connection, made)
     gone = connection.execute(
         text("""
             DELETE FROM ready r USING job j
@@ -115,7 +112,7 @@ def refill_ready(connection: Connection, bunches: list[int]) -> int:
         """),
         wanted,
     )
-    return max(0, made - gone.rowcount)
+    return max(0, sum(n for _, n in made) - gone.rowcount)
 
 
 def bunches_missing_in_ready(connection: Connection, limit: int, task_id: int | None = None) -> list[int]:

@@ -231,7 +231,7 @@ def activate(rows: Connection, site: int, taskid: int) -> None:
     """Place and activate the jobs of a task without its story."""
     rows.execute(text("UPDATE production_task SET stage = 'running', cloud = 'US'"))
     rows.execute(update(schema.bunch).values(state="activated", site_id=site))
-    queue.fill_ready(rows, list(rows.scalars(select(schema.bunch.c.id))))
+    queue.refill_ready(rows, list(rows.scalars(select(schema.bunch.c.id))))
 
 
 def test_marked_jobs_are_killed_where_they_are(ctx: Context, proddb: Engine, rows: Connection, site: int) -> None:

@@ -38,7 +38,7 @@ def a_mirrored_task(proddb: Engine, rows: Connection, name: str = "mc.evgen", **
 
 
 def hand_out(rows: Connection, bunch_id: int, site_id: int, n: int) -> list[int]:
-    queue.fill_ready(rows, [bunch_id])
+    queue.refill_ready(rows, [bunch_id])
     [found] = queue.classes_of_sites(rows, [site_id])
     popped = pop.pop(rows, [pop.Want(found["id"], site_id, [HOLDER] * n)])
     return [one.job_id for one in popped if one.job_id is not None]
