@@ -1,7 +1,8 @@
 """Bulk steps against raw `INSERT .. SELECT` of the same rows: expansion of a task, activation of its jobs.
 
 The limit writes the same columns of the same rows, with the same indexes, in as many transactions: from
-`generate_series`, and for `ready` from the jobs. CPU of the database and of the client (this process) counts, for each job.
+`generate_series`, and for `ready` from the jobs. CPU of the database and of the client (this process) counts, for
+each job.
 """
 
 import argparse

@@ -25,7 +25,8 @@ _LOCK = text("""
 """)
 
 # Jobs of a bunch that is assigned are never in `ready` (whoever takes a bunch back deletes them under its lock), so
-# that no conflict has to be looked for: a third of the CPU of an insert. The jobs are read once, for their classes, for `ready` and for the event of each bunch.
+# that activation looks for no conflict: a third of the CPU of an insert. The jobs are read once, for their classes,
+# for `ready` and for the event of each bunch.
 _FILL_OF = """
     , waiting AS MATERIALIZED (
         SELECT j.id, j.bunch_id, j.needs_id, a.site_id, t.priority + COALESCE(j.priority_offset, 0) AS priority,
@@ -103,7 +104,7 @@ def refill_ready(connection: Connection, bunches: list[int]) -> int:
         return 0
     wanted = {"bunches": sorted(bunches)}
     connection.execute(text("SELECT id FROM bunch WHERE id = ANY(:bunches) ORDER BY id FOR NO KEY UPDATE"), wanted)
-    made = [(row.site_id, row.count) for row in connection.execute(_FILL, wanted)]
+    made = [(row[0], row[1]) for row in connection.execute(_FILL, wanted)]
     _tell_sites(connection, made)
     gone = connection.execute(
         text("""
