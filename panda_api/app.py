@@ -51,6 +51,8 @@ class Application(Api):
     """The routes, and in front of them what a request passes before the framework sees it."""
 
     front: ASGIApp | None = None
+    hot: HotCalls | None = None
+    """What connections ask before the framework (panda_api.direct)."""
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,7 +81,8 @@ def build(context: Context) -> Application:
         app.include_router(router)
     errors.install(app)
     app.state.lanes = HotLanes(context)
-    app.front = BodyGuard(DefectGuard(HotCalls(app.by_routes, context, app.state.lanes)))
+    app.front = BodyGuard(DefectGuard(app.by_routes))
+    app.hot = HotCalls(app, context, app.state.lanes)
     check_every_route(app)
     return app
 

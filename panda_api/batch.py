@@ -1,15 +1,15 @@
 """The micro-batcher: requests that gathered while the last transaction ran become the next one (performance.md 3).
 
-Theory. There is no timer: an idle server adds no delay, a loaded one makes larger batches by itself. Two threads, each
-with a connection of its own, so that one batch runs while the other waits for its log to be written. A reply leaves
-only after its transaction was committed. A batch that fails is repeated one by one, so that one bad request fails
-alone; a database that does not answer fails all of it at once. Nothing waits without a bound: a full lane refuses,
-and what nobody got to within its time is answered so and never carried out.
+Theory. There is no timer: an idle server adds no delay, a loaded one makes larger batches by itself. Two batches may
+run, each on a connection of its own, so that one is worked out while the database writes the log of the other; both on
+the loop's own thread (`panda_api.cooperative`), so nobody waits for the interpreter. A reply leaves only after its
+transaction was committed. A batch that fails is repeated one by one, so that one bad request fails alone; a database
+that does not answer fails all of it at once. Nothing waits without a bound: a full lane refuses, and what nobody got to
+within its time is answered so and never carried out.
 """
 
 import asyncio
 import logging
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -21,10 +21,11 @@ from sqlalchemy.exc import DBAPIError
 
 from panda.errors import Busy, Unavailable
 from panda.services.dispatch import BATCH, each_alone, is_down
+from panda_api import cooperative
 
 log = logging.getLogger(__name__)
 
-THREADS = 2
+SLOTS = 2
 MOST_WAITING = 1500
 DEADLINE_S = 20.0
 BESIDE = 32
@@ -36,7 +37,6 @@ STATEMENT_MS = 15_000
 IDLE_S = 1.0
 """After so long without a batch a connection is tried first: the database may have been started anew meanwhile."""
 
-_TUNED, _USED = "panda_tuned", "panda_used"
 # Plans are made once, also while a table is empty: they use indexes, whose nested loops lock rows in the order given.
 _TUNING = f"""
     SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off;
@@ -74,28 +74,66 @@ class Lane(Generic[Asked, Given]):
         return n >= BATCH or (n > 0 and now >= self.next_at and (not beside or n >= BESIDE))
 
 
+class _Slot:
+    """A place for one running batch, with its connection."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._connection: Connection | None = None
+        self._used_at = 0.0
+        self.began = 0.0
+
+    async def connected(self) -> Connection:
+        """Its connection, tried if it was not used of late. Connecting blocks, so that is done in a thread."""
+        if self._connection is None or time.monotonic() - self._used_at > IDLE_S:
+            self._connection = await asyncio.to_thread(self._tried)
+        return self._connection
+
+    def _tried(self) -> Connection:
+        if self._connection is not None and not _answers(self._connection):
+            self._connection.close()
+            self._connection = None
+        if self._connection is None:
+            self._connection = self._engine.connect()
+            self._connection.exec_driver_sql(_TUNING)
+            self._connection.commit()
+        return self._connection
+
+    def used(self, answers: Sequence[object]) -> None:
+        """Note that a batch ended with these answers; a connection that was lost is thrown away."""
+        self._used_at = time.monotonic()
+        if self._connection is not None and any(_is_lost(one) for one in answers):
+            self._connection.invalidate()
+            self._connection.close()
+            self._connection = None
+
+    def close(self) -> None:
+        """Close the connection; its settings are those of batches only."""
+        if self._connection is not None:
+            self._connection.detach()
+            self._connection.close()
+            self._connection = None
+
+
 class Batcher:
-    """Threads that serve lanes. Requests come from the event loop that started it, and only from there."""
+    """What serves lanes. Requests come from the event loop that started it, and only from there."""
 
     def __init__(self, engine: Engine, lanes: Sequence[Lane[Any, Any]], *, deadline_s: float = DEADLINE_S) -> None:
-        self._engine = engine
         self._lanes = tuple(lanes)
         self._deadline_s = deadline_s
-        self._work = threading.Condition()
-        self._threads: list[threading.Thread] = []
+        self._idle = [_Slot(engine) for _ in range(SLOTS)]
+        self._running: dict[asyncio.Task[None], _Slot] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sweeper: asyncio.TimerHandle | None = None
+        self._look: asyncio.Handle | None = None
+        self._look_later: asyncio.TimerHandle | None = None
         self._stopping = False
-        self._running = 0
-        self._began = 0.0
 
     def start(self) -> None:
-        """Start the threads; to be called on the loop that will ask."""
+        """Begin to serve; to be called on the loop that will ask."""
+        cooperative.enable()
         self._loop = asyncio.get_running_loop()
         self._stopping = False
-        self._threads = [threading.Thread(target=self._run, name=f"batch-{n}", daemon=True) for n in range(THREADS)]
-        for thread in self._threads:
-            thread.start()
         self._sweep()
 
     @property
@@ -105,13 +143,15 @@ class Batcher:
 
     async def stop(self) -> None:
         """Serve what waits, then end."""
-        with self._work:
-            self._stopping = True
-            self._work.notify_all()
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-        for thread in self._threads:
-            await asyncio.to_thread(thread.join)
+        self._stopping = True
+        self._begin()
+        while self._running:
+            await asyncio.wait(self._running)
+        for timer in (self._sweeper, self._look_later):
+            if timer is not None:
+                timer.cancel()
+        for slot in self._idle:
+            await asyncio.to_thread(slot.close)
 
     def ask(self, lane: Lane[Asked, Given], asked: Sequence[Asked]) -> "list[asyncio.Future[Given]]":
         """Put requests into a lane; each answer comes when its transaction is committed, or as an exception.
@@ -124,101 +164,79 @@ class Batcher:
             raise Busy(f"{len(lane.waiting)} calls of this kind are waiting", hint="the same call works later")
         now = time.monotonic()
         mine = [_Waiting(one, self._loop.create_future(), now) for one in asked]
-        with self._work:
-            lane.waiting.extend(mine)
-            self._work.notify()
+        lane.waiting.extend(mine)
+        if self._look is None and self._idle:
+            self._look = self._loop.call_soon(self._begin)  # after what else came in with the same look at the sockets
         return [one.answer for one in mine]
 
-    # --- on the loop ------------------------------------------------------------------------------------------------
-    def _deliver(self, batch: Sequence[_Waiting[Any]], answers: Sequence[object]) -> None:
-        for one, answer in zip(batch, answers, strict=True):
-            if one.answer.done():
-                continue
-            if isinstance(answer, Exception):
-                one.answer.set_exception(answer)
-            else:
-                one.answer.set_result(answer)
+    def _begin(self) -> None:
+        """Begin every batch that is worth it now, and look again when the next one may be."""
+        self._look = None
+        if self._look_later is not None:
+            self._look_later.cancel()
+            self._look_later = None
+        if self._loop is None:
+            return
+        while self._idle:
+            now = time.monotonic()
+            until = max((slot.began for slot in self._running.values()), default=-BESIDE_S) + BESIDE_S
+            due = [lane for lane in self._lanes if lane.is_due(now, beside=now < until)]
+            waiting = [lane for lane in self._lanes if lane.waiting]
+            if self._stopping and not self._running:
+                due = waiting
+            if not due:
+                again = [max(lane.next_at, until) - now for lane in waiting]
+                if again:
+                    self._look_later = self._loop.call_later(max(0.001, min(again)), self._begin)
+                return
+            self._start(min(due, key=lambda one: one.waiting[0].since), now)
+
+    def _start(self, lane: Lane[Any, Any], now: float) -> None:
+        batch = [lane.waiting.popleft() for _ in range(min(BATCH, len(lane.waiting)))]
+        lane.next_at = now + lane.pace_s
+        slot = self._idle.pop()
+        slot.began = now
+        task = asyncio.ensure_future(self._run(slot, lane, batch))
+        self._running[task] = slot
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._idle.append(self._running.pop(task))
+        self._begin()
+
+    async def _run(self, slot: _Slot, lane: Lane[Any, Any], batch: Sequence[_Waiting[Any]]) -> None:
+        asked = [one.asked for one in batch]
+        try:
+            connection = await slot.connected()
+            answers = await cooperative.aside(lambda: each_alone(lambda some: lane.serve(connection, some), asked))
+        except Exception as error:  # noqa: BLE001 - it belongs to those who asked
+            answers = [error] * len(batch)
+        slot.used(answers)
+        _deliver(batch, answers)
 
     def _sweep(self) -> None:
         """Answer what has waited too long; it is taken out of its lane, so that it is never carried out."""
         limit = time.monotonic() - self._deadline_s
         late: list[_Waiting[Any]] = []
-        with self._work:
-            for lane in self._lanes:
-                while lane.waiting and lane.waiting[0].since < limit:
-                    late.append(lane.waiting.popleft())
+        for lane in self._lanes:
+            while lane.waiting and lane.waiting[0].since < limit:
+                late.append(lane.waiting.popleft())
         if late:
             log.warning("%d calls waited longer than %g s for their turn", len(late), self._deadline_s)
             error = Unavailable("the database did not get to this call in time", hint="the same call works later")
-            self._deliver(late, [error] * len(late))
+            _deliver(late, [error] * len(late))
         if self._loop is not None and not self._stopping:
             self._sweeper = self._loop.call_later(min(1.0, self._deadline_s / 4), self._sweep)
 
-    # --- in the threads ---------------------------------------------------------------------------------------------
-    def _run(self) -> None:
-        connection: Connection | None = None
-        while (taken := self._take()) is not None:
-            lane, batch = taken
-            asked = [one.asked for one in batch]
-            try:
-                connection = self._tuned(connection)
-                answers: list[object] = self._serve(connection, lane, asked)
-            except Exception as error:  # noqa: BLE001 - it belongs to those who asked
-                answers = [error] * len(batch)
-            if connection is not None and any(_is_lost(one) for one in answers):
-                connection.invalidate()
-                connection.close()
-                connection = None
-            if self._loop is not None:
-                self._loop.call_soon_threadsafe(self._deliver, batch, answers)
-            with self._work:
-                self._running -= 1
-                self._work.notify()
-        if connection is not None:
-            connection.detach()
-            connection.close()
 
-    def _tuned(self, connection: Connection | None) -> Connection:
-        found = connection or self._engine.connect()
-        if time.monotonic() - found.info.get(_USED, 0.0) > IDLE_S and not _answers(found):
-            found.close()
-            found = self._engine.connect()
-        found.info[_USED] = time.monotonic()
-        if _TUNED not in found.info:
-            found.exec_driver_sql(_TUNING)
-            found.commit()
-            found.info[_TUNED] = True
-        return found
-
-    def _serve(self, connection: Connection, lane: Lane[Any, Any], asked: Sequence[Any]) -> list[object]:
-        def served(some: Sequence[Any]) -> Sequence[object]:
-            given: Sequence[object] = lane.serve(connection, some)
-            return given
-
-        return each_alone(served, asked)
-
-    def _take(self) -> tuple[Lane[Any, Any], list[_Waiting[Any]]] | None:
-        """Wait for work and take up to a batch of the lane whose first request waits longest; None: stop."""
-        with self._work:
-            while True:
-                now = time.monotonic()
-                beside = self._running > 0 and now < self._began + BESIDE_S
-                due = [lane for lane in self._lanes if lane.is_due(now, beside=beside)]
-                if due or (self._stopping and not self._running):
-                    busy = due or [lane for lane in self._lanes if lane.waiting]
-                    return self._batch_of(min(busy, key=lambda one: one.waiting[0].since), now) if busy else None
-                waiting = [lane for lane in self._lanes if lane.waiting]
-                again = [max(lane.next_at, self._began + BESIDE_S if beside else 0.0) - now for lane in waiting]
-                self._work.wait(max(0.001, min(again)) if again else None)
-
-    def _batch_of(self, lane: Lane[Any, Any], now: float) -> tuple[Lane[Any, Any], list[_Waiting[Any]]]:
-        batch = [lane.waiting.popleft() for _ in range(min(BATCH, len(lane.waiting)))]
-        lane.next_at = now + lane.pace_s
-        self._running += 1
-        self._began = now
-        if lane.waiting:
-            self._work.notify()
-        return lane, batch
+def _deliver(batch: Sequence[_Waiting[Any]], answers: Sequence[object]) -> None:
+    for one, answer in zip(batch, answers, strict=True):
+        if one.answer.done():
+            continue
+        if isinstance(answer, Exception):
+            one.answer.set_exception(answer)
+        else:
+            one.answer.set_result(answer)
 
 
 def _answers(connection: Connection) -> bool:

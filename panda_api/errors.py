@@ -187,6 +187,12 @@ def database_lost(method: str, path: str, error: Exception) -> WireResponse:
     return answer_to(path, Unavailable("the database does not answer now", hint="the same call works later"))
 
 
+def defect(method: str, path: str, error: Exception) -> WireResponse:
+    """The answer when a call failed by our own fault: that is logged, not told."""
+    log.error("%s %s failed", method, path, exc_info=error)
+    return answer_to(path, PandaError("an error of the server; it is in the server's log"))
+
+
 class DefectGuard:
     """The last resort: what nothing above translated is logged, and answered without its text."""
 
@@ -204,9 +210,7 @@ class DefectGuard:
 
         try:
             await self.app(scope, receive, watched)
-        except Exception:
+        except Exception as error:
             if started or scope["type"] != "http":
                 raise
-            log.exception("%s %s failed", scope["method"], scope["path"])
-            defect = PandaError("an error of the server; it is in the server's log")
-            await answer_to(scope["path"], defect)(scope, receive, send)
+            await defect(scope["method"], scope["path"], error)(scope, receive, send)

@@ -1,18 +1,17 @@
-"""The hot calls of pilots as a bare ASGI callable in front of the documented routes (performance.md 2).
+"""The hot calls of pilots, in front of the documented routes (performance.md 2); connections ask here first.
 
 It serves what it understands: a call of three paths, by a caller who may, with a body that the route's own model takes.
-Everything else goes on to the routes with its body unread, so there is one place that says what a request may be and
-how an error looks. Answers are made by the same functions (`panda_api.answers`).
+Everything else goes on to the routes, so there is one place that says what a request may be and how an error looks.
+Answers are made by the same functions (`panda_api.answers`).
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias, TypeVar
 
-from fastapi import Request, Response
+from fastapi import FastAPI
 from pydantic import BaseModel, ValidationError
 from sqlalchemy import Connection
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from panda.domain.dispatch import HandedJob, JobUpdate, PilotAsk, UpdateAnswer
 from panda.errors import Forbidden, PandaError
@@ -23,9 +22,9 @@ from panda_api.answers import bulk_envelope, jobs_envelope, parts_of, update_env
 from panda_api.batch import Batcher, Lane
 from panda_api.body import DEPTH_LIMIT, depth_exceeds, parsed
 from panda_api.envelope import as_json
-from panda_api.errors import DATABASE_LOST, database_lost, refusal
+from panda_api.errors import DATABASE_LOST, database_lost, defect, refusal
 from panda_api.parked import Parked
-from panda_api.security import Permit, Policy
+from panda_api.security import Callers, Headers, Policy, may
 from panda_api.wire.pilot import AcquireJobs, UpdateJob, UpdateJobsBulk
 
 PREFIX = "/api/v1/pilot/"
@@ -33,11 +32,14 @@ BEAT_PACE_S = 0.05
 """Signs of life come every half hour and are in no hurry; gathered, one costs a fifth (performance.md 6)."""
 
 _JSON = b"application/json"
-_START = {"type": "http.response.start", "status": 200}
-
-Given = TypeVar("Given")
 Model = TypeVar("Model", bound=BaseModel)
-Serve = Callable[[object], Awaitable[bytes]]
+Made: TypeAlias = Callable[[Any], bytes]
+"""What makes the body of an answer from what the future of a call brings."""
+
+Begun: TypeAlias = tuple["asyncio.Future[Any]", Made]
+Begin: TypeAlias = Callable[[object], Begun]
+Answer: TypeAlias = tuple[int, Sequence[tuple[bytes, bytes]], bytes]
+"""Status, headers, body."""
 
 
 class HotLanes:
@@ -81,50 +83,63 @@ class HotLanes:
 
 
 class HotCalls:
-    """The hot calls, and behind them everything else."""
+    """The hot calls of one process. Each begins with a future and is finished when that is done."""
 
-    def __init__(self, app: ASGIApp, context: Context, lanes: HotLanes) -> None:
-        self.app = app
-        self._context = context
+    def __init__(self, app: FastAPI, context: Context, lanes: HotLanes) -> None:
+        self._callers = Callers(app)
+        self._settings = context.settings
         self._lanes = lanes
-        take, report = Permit(Policy.TAKE_JOBS), Permit(Policy.REPORT_JOBS)
-        self._calls: dict[str, tuple[Permit, Serve]] = {
-            f"{PREFIX}acquire_jobs": (take, self._acquire),
-            f"{PREFIX}update_job": (report, self._update),
-            f"{PREFIX}update_jobs_bulk": (report, self._update_bulk),
+        self._calls: dict[str, tuple[Policy, Begin]] = {
+            f"{PREFIX}acquire_jobs": (Policy.TAKE_JOBS, self._acquire),
+            f"{PREFIX}update_job": (Policy.REPORT_JOBS, self._update),
+            f"{PREFIX}update_jobs_bulk": (Policy.REPORT_JOBS, self._update_bulk),
         }
+        self._paths = {path.encode(): path for path in self._calls}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or let the routes do it."""
-        call = self._calls.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
-        if call is None or not self._lanes.batcher.is_running or not _is_plain(scope):
-            await self.app(scope, receive, send)
-            return
-        message = await receive()
-        permit, serve = call
+    def path_of(self, url: bytes) -> str | None:
+        """The path of a hot call; None: it is none, or none is served now."""
+        return self._paths.get(url) if self._lanes.batcher.is_running else None
+
+    def begin(self, path: str, headers: Headers, client: tuple[str, int] | None, body: bytes) -> Begun | None:
+        """Begin a call; None: the routes shall answer."""
+        policy, begin = self._calls[path]
         try:
-            value = _value(message)
-            await permit(Request(scope))
-            body = await serve(value)
+            value = _value(body)
+            if not may(self._callers.identify(headers, client), policy):
+                return None
+            return begin(value)
         except (_Cold, Forbidden):
-            await self.app(scope, _replayed(message, receive), send)
-        except _Answered as answered:
-            await answered.response(scope, receive, send)
+            return None
+        except PandaError as error:
+            return _failed(error)
+
+    def finish(self, path: str, made: Made, answer: "asyncio.Future[Any]") -> Answer:
+        """The answer of a call whose future is done: status, headers, body."""
+        try:
+            body = made(answer.result())
+        except PandaError as error:
+            response = refusal(path, error)
+        except DATABASE_LOST as error:
+            response = database_lost("POST", path, error)
+        except Exception as error:  # noqa: BLE001 - the last resort
+            response = defect("POST", path, error)
         else:
-            headers = [(b"content-length", b"%d" % len(body)), (b"content-type", _JSON)]
-            await send({**_START, "headers": headers})
-            await send({"type": "http.response.body", "body": body})
+            return 200, ((b"content-length", b"%d" % len(body)), (b"content-type", _JSON)), body
+        return response.status_code, response.raw_headers, bytes(response.body)
 
-    async def _acquire(self, value: object) -> bytes:
+    def _acquire(self, value: object) -> Begun:
         wanted = _understood(AcquireJobs, value)
-        if wanted.is_harvesters:
-            raise _Cold
         ask = wanted.ask()
-        jobs = await (self._waited(ask, wanted.wait_time) if wanted.wait_time else self._jobs(ask))
-        return as_json(jobs_envelope(self._context.settings, jobs))
+        if wanted.wait_time:
+            return asyncio.ensure_future(self._waited(ask, wanted.wait_time)), self._jobs_said
+        (answer,) = self._lanes.batcher.ask(self._lanes.acquire, [ask])
+        return answer, self._answer_said
 
-    async def _jobs(self, ask: PilotAsk) -> tuple[HandedJob, ...]:
-        return await _answered("acquire_jobs", self._lanes.acquired(ask))
+    def _answer_said(self, answer: dispatch.Answer) -> bytes:
+        return self._jobs_said(dispatch.jobs_of(answer))
+
+    def _jobs_said(self, jobs: Sequence[HandedJob]) -> bytes:
+        return as_json(jobs_envelope(self._settings, jobs))
 
     async def _waited(self, ask: PilotAsk, seconds: float) -> tuple[HandedJob, ...]:
         """Ask, and again each time that jobs became ready at the pilot's site, until it gets some or time is over."""
@@ -134,7 +149,7 @@ class HotCalls:
         while self._lanes.batcher.is_running:
             place = self._lanes.board.place(ask.queue)
             told = parked.told(None if place is None else place.site_id)
-            if jobs := await self._jobs(ask):
+            if jobs := await self._lanes.acquired(ask):
                 return jobs
             place = self._lanes.board.place(ask.queue)
             if place is None or not parked.has_room or (left := end - loop.time()) <= 0:
@@ -146,57 +161,41 @@ class HotCalls:
                 break
         return ()
 
-    async def _update(self, value: object) -> bytes:
+    def _update(self, value: object) -> Begun:
         told = _understood(UpdateJob, value)
-        answer = await _answered("update_job", self._lanes.updated(told.update()))
-        return as_json(update_envelope(told.job_id, answer))
+        news = told.update()
+        (answer,) = self._lanes.batcher.ask(self._lanes.lane_of(news), [news])
+        return answer, lambda found: as_json(update_envelope(told.job_id, found))
 
-    async def _update_bulk(self, value: object) -> bytes:
+    def _update_bulk(self, value: object) -> Begun:
         parts = parts_of(_understood(UpdateJobsBulk, value))
         good = [one.update() for one in parts if isinstance(one, UpdateJob)]
-        answers = await _answered("update_jobs_bulk", self._lanes.all_updated(good))
-        return as_json(bulk_envelope(parts, answers))
+        answers = asyncio.ensure_future(self._lanes.all_updated(good))
+        return answers, lambda found: as_json(bulk_envelope(parts, found))
 
 
 class _Cold(Exception):
     """Not for the hot way: the routes shall answer."""
 
 
-class _Answered(Exception):
-    """The answer is an error's."""
-
-    def __init__(self, response: Response) -> None:
-        super().__init__()
-        self.response = response
+def _failed(error: PandaError) -> Begun:
+    failed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    failed.set_exception(error)
+    return failed, bytes
 
 
-async def _answered(call: str, answer: Awaitable[Given]) -> Given:
-    """An answer of the lanes; raises what is to be answered instead."""
-    path = PREFIX + call
+def _value(body: bytes) -> object:
     try:
-        return await answer
-    except PandaError as error:
-        raise _Answered(refusal(path, error)) from error
-    except DATABASE_LOST as error:
-        raise _Answered(database_lost("POST", path, error)) from error
-
-
-def _is_plain(scope: Scope) -> bool:
-    return any(name == b"content-type" and value.startswith(_JSON) for name, value in scope["headers"])
-
-
-def _value(message: Message) -> object:
-    if message["type"] != "http.request" or message.get("more_body", False):
-        raise _Cold
-    try:
-        value = parsed(message["body"])
-    except ValueError:
+        value = parsed(body)
+    except (ValueError, PandaError):
         raise _Cold from None
-    except PandaError:
-        raise _Cold from None
-    if not isinstance(value, dict) or depth_exceeds(value, DEPTH_LIMIT):
+    if not isinstance(value, dict) or (_may_be_deep(body) and depth_exceeds(value, DEPTH_LIMIT)):
         raise _Cold
     return value
+
+
+def _may_be_deep(body: bytes) -> bool:
+    return body.count(b"{") + body.count(b"[") > DEPTH_LIMIT
 
 
 def _understood(model: type[Model], value: object) -> Model:
@@ -204,12 +203,3 @@ def _understood(model: type[Model], value: object) -> Model:
         return model.model_validate(value)
     except ValidationError:
         raise _Cold from None
-
-
-def _replayed(message: Message, receive: Receive) -> Receive:
-    first = [message]
-
-    async def again() -> Message:
-        return first.pop() if first else await receive()
-
-    return again

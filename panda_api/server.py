@@ -6,7 +6,7 @@ import uvicorn
 
 from panda.errors import Unavailable
 from panda.settings import Settings
-from panda_api.protocol import GridHttpProtocol
+from panda_api.direct import HotProtocol
 
 CONNECTIONS = 2000
 GRACE_S = 20
@@ -16,7 +16,7 @@ def configure(app: object, settings: Settings) -> uvicorn.Config:
     """How uvicorn serves the app: our protocol, no access log, no trust in headers that name a caller."""
     return uvicorn.Config(
         app,  # type: ignore[arg-type]  # uvicorn's own type for an ASGI app is not FastAPI's
-        http=GridHttpProtocol,
+        http=HotProtocol,
         loop="uvloop",
         ws="none",
         access_log=False,

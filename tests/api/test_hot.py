@@ -15,6 +15,7 @@ import orjson
 import pytest
 import requests
 from sqlalchemy import Connection, create_engine
+from sqlalchemy.util.concurrency import await_only
 
 from panda.embedded import Address
 from panda.errors import Busy, Unavailable
@@ -22,7 +23,6 @@ from panda.services.context import Context
 from panda_api import batch
 from panda_api.app import build
 from panda_api.batch import Batcher, Lane
-from panda_api.body import BodyGuard
 from panda_api.render import job_json, wire_job
 from tests.api.conftest import load_grid
 from tests.api.requests_of import a_file, a_task_form, an_ask
@@ -47,7 +47,7 @@ class Way:
         load_grid(self.ctx, folder)
         app = build(self.ctx)
         if not hot:
-            app.front = BodyGuard(app.by_routes)
+            app.hot = None
         self.caller = Caller(end.enter_context(serving(app)))
         for queue in ("ALPHA", "BETA"):
             self.caller.post(f"{PILOT}/acquire_jobs", an_ask(queue))
@@ -221,13 +221,12 @@ def test_a_full_lane_refuses_and_what_waited_too_long_is_never_done(
     done: list[object] = []
 
     async def run() -> list[object]:
-        loop = asyncio.get_running_loop()
         begun: asyncio.Queue[None] = asyncio.Queue()
         gate = asyncio.Event()
 
         def serve(_connection: Connection, asked: Sequence[object]) -> list[object]:
-            loop.call_soon_threadsafe(begun.put_nowait, None)
-            asyncio.run_coroutine_threadsafe(gate.wait(), loop).result()
+            begun.put_nowait(None)
+            await_only(gate.wait())
             done.extend(asked)
             return list(asked)
 
@@ -236,7 +235,7 @@ def test_a_full_lane_refuses_and_what_waited_too_long_is_never_done(
         batcher.start()
         try:
             running = []
-            for name in ("first", "second"):  # one for each thread
+            for name in ("first", "second"):  # as many as run at once
                 running += batcher.ask(lane, [name])
                 await begun.get()
             waiting = batcher.ask(lane, ["a", "b", "c"])
