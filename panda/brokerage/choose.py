@@ -113,7 +113,7 @@ def _nobody(bunch: BunchFacts, cloud: CloudFacts, candidates: tuple[Candidate, .
         return SiteDecision(bunch.id, Verdict.WAIT, None, "", (), f"cloud {cloud.name} has no site")
     preset = bunch.preset_site_id
     if preset is not None and preset not in {one.id for one in candidates}:
-        reason = f"the preset site {preset} is not in cloud {cloud.name}"
+        reason = f"the preset site {bunch.preset_site} is not in cloud {cloud.name}"
         return SiteDecision(bunch.id, Verdict.IMPOSSIBLE, None, "", candidates, reason)
     forever = all(one.rejection is not None and one.rejection.permanent for one in candidates)
     verdict = Verdict.IMPOSSIBLE if forever else Verdict.WAIT

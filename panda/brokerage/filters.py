@@ -32,8 +32,10 @@ def preset(case: SiteCase) -> Rejection | None:
     wanted = case.bunch.preset_site_id
     if wanted is None or wanted == case.site.id:
         return None
-    text = f"the jobs were submitted for site {wanted} only"
-    return Rejection("2.2", "preset", case.site.id, wanted, text, permanent=True)
+    name = case.bunch.preset_site
+    return Rejection(
+        "2.2", "preset", case.site.name, name, f"the jobs were submitted for site {name} only", permanent=True
+    )
 
 
 def status(case: SiteCase) -> Rejection | None:

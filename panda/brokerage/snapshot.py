@@ -175,7 +175,7 @@ class CloudFacts:
 class BunchFacts:
     """Jobs that are placed together (the unit of brokerage); all of them have the same needs.
 
-    `files_at` says how many of the bunch's input files each site (by id) holds.
+    `files_at` says how many of the bunch's input files each site (by id) holds; `preset_site` names the one asked for.
     """
 
     id: int
@@ -187,6 +187,7 @@ class BunchFacts:
     input_bytes: int = 0
     preset_site_id: int | None = None
     files_at: Mapping[int, int] = field(default_factory=dict)
+    preset_site: str = ""
 
     @property
     def group(self) -> ProcessGroup:

@@ -4,19 +4,27 @@ A closed dataset holds every output of the task's finished jobs, once per ordina
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, RowMapping
 
 from panda.ddm.port import DdmError, Did
 from panda.domain.lease import Lease
-from panda.domain.states import FINAL_JOB, FINAL_TASK, JobStatus, TaskStage
+from panda.domain.states import FINAL_JOB, FINAL_TASK, IN_HAND, JobStatus, TaskStage
 from panda.services.assign import make_output_datasets
 from panda.services.collect import attach
 from panda.services.context import Context
 from panda.services.story import fenced
 from panda.services.unneeded import SCOPE
 from panda.store import blocks, closing, counters, work
+
+_AWAITED: Mapping[JobStatus, str] = {
+    JobStatus.ACTIVATED: "AwaitingPilots",
+    JobStatus.ASSIGNED: "AwaitingTransfers",
+    JobStatus.WAITING: "AwaitingSite",
+    JobStatus.DEFINED: "AwaitingSite",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +56,7 @@ def complete(ctx: Context, lease: Lease) -> Completed:
         rows = work.datasets_of(connection, lease.task_id)
         subs = [row["name"] for row in blocks.blocks_of_task(connection, lease.task_id) if row["kind"] == "sub"]
     if left:
-        return Completed(None, f"AwaitingOutputs: {left} outputs are not in their datasets yet")
+        return Completed(None, f"AwaitingDatasets: {left} outputs are not in their datasets yet")
     problem = _close_in_ddm(ctx, task, rows, subs)
     if problem is not None:
         return Completed(None, problem)
@@ -67,8 +75,17 @@ def still_live(connection: Connection, task_id: int, stage: TaskStage) -> str | 
     if not live:
         return None
     words = ", ".join(f"{n} {state}" for state, n in sorted(live.items()))
-    name = "AwaitingTransfers" if live.keys() <= {"assigned"} else "AwaitingJobs"
-    return f"{name}: {words}"
+    return f"{_awaited({JobStatus(state) for state in live})}: {words}"
+
+
+def _awaited(live: set[JobStatus]) -> str:
+    """Name what jobs in these states wait for: what works now, else what can be worked on first."""
+    if live & IN_HAND:
+        return "AwaitingJobs"
+    for state, name in _AWAITED.items():
+        if state in live:
+            return name
+    return "AwaitingOutputs"
 
 
 def _make_datasets(ctx: Context, task_id: int) -> str | None:

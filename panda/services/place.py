@@ -89,6 +89,7 @@ def _facts(
             n_input_files=numbers[row["id"]],
             input_bytes=sizes[row["id"]],
             preset_site_id=preset,
+            preset_site=task["preset_site"] or "",
             files_at=dict(at[row["id"]]),
         )
         for row in bunches

@@ -193,6 +193,7 @@ def _first_bunch(
         n_input_files=len(mine),
         input_bytes=sum(one.bytes for one in mine),
         preset_site_id=next((site.id for site in sites if site.name == request.site), None),
+        preset_site=request.site or "",
         files_at=dict(at),
     )
 

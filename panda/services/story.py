@@ -31,6 +31,10 @@ def fenced(ctx: Context, lease: Lease) -> Iterator[Connection]:
         yield connection
 
 
+ANNOUNCED = ("AwaitingJobs", "AwaitingPilots", "AwaitingOutputs", "AwaitingInput", "AwaitingTransfers")
+"""What a task waits for until it is woken."""
+
+
 def patience_s(ctx: Context, lease: Lease, waits_for: str | None) -> float | None:
     """Tell when to look at a task again if nothing wakes it (s); None: never, because it has ended.
 
@@ -40,7 +44,7 @@ def patience_s(ctx: Context, lease: Lease, waits_for: str | None) -> float | Non
     if waits_for is None:
         return None
     longest = ctx.settings.conductor.progress_interval_s
-    if waits_for.startswith(("AwaitingJobs", "AwaitingInput", "AwaitingTransfers")):
+    if waits_for.startswith(ANNOUNCED):
         return 10 * longest
     with ctx.engine.begin() as connection:
         age = work.age_s(connection, lease.task_id)

@@ -34,7 +34,7 @@ def an_activated_task(caller: Caller, ctx: Context, asked: dict[str, Any]) -> in
         caller.post("/api/v1/pilot/acquire_jobs", an_ask(queue))
     submitted = caller.post("/api/v1/task/submit", {"request": a_task_form(site="ALPHA", **asked)}).json()
     assert submitted["success"], submitted["message"]
-    assert tell(ctx, submitted["data"]) == "AwaitingJobs: 1 activated"
+    assert tell(ctx, submitted["data"]) == "AwaitingPilots: 1 activated"
     return int(submitted["data"])
 
 

@@ -105,9 +105,9 @@ def test_impossible_only_if_waiting_helps_nowhere() -> None:
 def test_a_preset_site_is_kept() -> None:
     sites = (a_site("A", 2, counts=(queued(15),)), a_site("B", 3))
     assert choose_site(a_bunch(preset_site_id=2), sites, a_cloud(), T, seed=1).chosen == 2
-    elsewhere = choose_site(a_bunch(preset_site_id=99), sites, a_cloud(), T, seed=1)
+    elsewhere = choose_site(a_bunch(preset_site_id=99, preset_site="CERN"), sites, a_cloud(), T, seed=1)
     assert elsewhere.verdict is Verdict.IMPOSSIBLE
-    assert elsewhere.reason == "the preset site 99 is not in cloud US"
+    assert elsewhere.reason == "the preset site CERN is not in cloud US"
     off = replace(sites[0], status="offline")
     assert choose_site(a_bunch(preset_site_id=2), (off, sites[1]), a_cloud(), T, seed=1).verdict is Verdict.WAIT
 

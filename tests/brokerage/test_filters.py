@@ -24,7 +24,7 @@ ACCEPTED: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({}, {"counts": (queued(59),), "started_recently": 60}),
 ]
 REFUSED: list[tuple[dict[str, Any], dict[str, Any], str, float | str, float | str, bool]] = [
-    ({"preset_site_id": 7}, {}, "preset", 2, 7, True),
+    ({"preset_site_id": 7, "preset_site": "DESY"}, {}, "preset", "T2A", "DESY", True),
     ({}, {"status": "offline"}, "status", "offline", "online", False),
     ({}, {"status": "brokeroff"}, "status", "brokeroff", "online", False),
     ({"preset_site_id": 2}, {"status": "offline"}, "status", "offline", "online", False),

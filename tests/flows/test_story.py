@@ -72,7 +72,7 @@ def test_a_story_told_twice_changes_nothing_the_second_time(ctx: Context) -> Non
     made = rows_of(ctx.engine)
     second = production_task(task_id, return_state=True)
 
-    assert (first.name, second.name) == ("AwaitingJobs", "AwaitingJobs")
+    assert (first.name, second.name) == ("AwaitingPilots", "AwaitingPilots")
     assert made["job"] == made["ready"] == FORM.jobs
     assert rows_of(ctx.engine) == made
     assert "3 activated" in (second.message or "")

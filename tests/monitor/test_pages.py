@@ -4,15 +4,18 @@ import html
 import re
 from collections import Counter
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Engine, text
 from typing_extensions import override
 
+from panda_api.app import build
 from panda_api.monitor.pages.every import PAGES
-from tests.support.serving import Caller
+from tests.support.builders import a_context
+from tests.support.serving import Caller, serving
 
 FLAT = [one.path for one in PAGES if "{" not in one.path]
 
@@ -223,6 +226,19 @@ def test_every_number_of_a_table_leads_to_so_many(caller: Caller, rows: Connecti
             assert total(caller, html.unescape(link)) == int(number), (page, link)
             counted += 1
     assert counted > 30
+
+
+@pytest.mark.usefixtures("scene")
+def test_shares_show_what_the_dispatcher_goes_by(engine: Engine, tmp_path: Path) -> None:
+    ctx = a_context(engine, tmp_path, dispatch={"shares": {"default": 3, "Test": 1, "vo:cms": 1}})
+    with serving(build(ctx)) as address:
+        told = Caller(address).get("/shares?json").json()
+    shares = {row["share"]: (row["target"], row["part"], row["deficit"]) for row in told["shares"]["rows"]}
+    assert shares["default"] == (75.0, 100.0, -25.0)
+    assert shares["Test"] == (25.0, 0.0, 25.0)
+    assert told["shares"]["rows"][0]["share"] == "Test"
+    organisations = {row["vo"]: row["deficit"] for row in told["organisations"]["rows"]}
+    assert organisations == {"atlas": -100.0, "cms": 100.0}
 
 
 @pytest.mark.usefixtures("scene")

@@ -28,11 +28,11 @@ def test_a_task_without_input_goes_through_its_chapters(campaign: Campaign) -> N
     assert not chapters.look(campaign.ctx, lease).cloud
     assert chapters.look(campaign.ctx, lease).jobs
     prepare.expand(campaign.ctx, lease)
-    assert chapters.look(campaign.ctx, lease) == Chapters(False, False, True, False, "AwaitingJobs: 2 defined")
+    assert chapters.look(campaign.ctx, lease) == Chapters(False, False, True, False, "AwaitingSite: 2 defined")
     story.release(campaign.ctx, lease, None)
 
     campaign.tell(task)
-    assert open_chapters(campaign, task) == Chapters(False, False, False, False, "AwaitingJobs: 2 activated")
+    assert open_chapters(campaign, task) == Chapters(False, False, False, False, "AwaitingPilots: 2 activated")
     assert campaign.drive(task) == [TaskStage.DONE]
     assert open_chapters(campaign, task) == Chapters(False, False, False, False, None)
 

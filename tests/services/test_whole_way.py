@@ -22,7 +22,7 @@ def a_parent(campaign: Campaign, n_jobs: int = 6) -> str:
 
 def test_a_task_without_input_ends_with_closed_datasets(campaign: Campaign) -> None:
     task = campaign.submit(replace(an_evgen("evgen", 5), site=T1))
-    assert campaign.tell(task) == "AwaitingJobs: 5 activated"
+    assert campaign.tell(task) == "AwaitingPilots: 5 activated"
     assert campaign.statuses(task) == {"activated": 5}
     assert campaign.ask(T2) == ()
     jobs = campaign.ask(T1, 10)
@@ -54,7 +54,7 @@ def test_a_story_told_twice_changes_nothing(campaign: Campaign) -> None:
     task = campaign.submit(an_evgen("evgen", 3))
     campaign.tell(task)
     before = campaign.value("SELECT count(*) FROM job_event")
-    assert campaign.tell(task) == "AwaitingJobs: 3 activated"
+    assert campaign.tell(task) == "AwaitingPilots: 3 activated"
     assert campaign.value("SELECT count(*) FROM job_event") == before
 
 
@@ -77,7 +77,7 @@ def test_input_moves_to_the_tier2_and_output_comes_back(campaign: Campaign) -> N
     assert upkeep.collect(campaign.ctx).transferring == 3
     assert campaign.statuses(task) == {"transferring": 3}
     assert upkeep.collect(campaign.ctx).finished == 0
-    assert campaign.tell(task) == "AwaitingJobs: 3 transferring"
+    assert campaign.tell(task) == "AwaitingOutputs: 3 transferring"
     assert campaign.move() == 3
     assert upkeep.round_once(campaign.ctx).collected.finished == 3
     assert campaign.tell(task) is None

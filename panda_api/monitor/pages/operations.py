@@ -1,7 +1,11 @@
 """What operators look at beside jobs and data: pilots, shares, incidents with the brokerage log, health."""
 
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from typing import Any
 
+from panda.brokerage.shares import VO, deficits
 from panda.ddm.port import DdmError
 from panda.services.monitor import operations
 from panda_api.monitor.asked import Vocabulary, address, only
@@ -67,20 +71,71 @@ PILOTS = (
 
 
 def shares(look: Look) -> Page:
-    """Make the page of shares: what each uses of the cores, and what waits for it."""
+    """Make the page of shares: what each has of the cores and should have, and what waits for it."""
     rows = operations.shares(look.connection)
+    targets = look.ctx.settings.dispatch.shares
     cores = sum(row["cores"] for row in rows)
-    shown = [{**row, "part": 100.0 * row["cores"] / cores if cores else None} for row in rows]
-    table = Table("shares", "Shares", SHARES, shown, empty="No job lives.")
-    about = f"{cores:,} cores are in pilots' hands"
-    return Page("Shares", [table], place="/shares", main="shares", about=about)
+    kinds = (("shares", "share", ""), ("organisations", "vo", VO))
+    standing = [_standing(name, key, prefix, rows, targets) for name, key, prefix in kinds]
+    table = Table("uses", "By share and organisation", USES, rows, empty="No job lives.")
+    order = "who lacks most of its target goes first" if targets else "no targets are set: priority decides"
+    return Page(
+        "Shares",
+        [*standing, table],
+        place="/shares",
+        main="shares",
+        about=f"{cores:,} cores are in pilots' hands; {order} (PANDA_DISPATCH__SHARES)",
+    )
 
 
-SHARES = (
+def _standing(name: str, key: str, prefix: str, rows: Sequence[Row], targets: Mapping[str, float]) -> Table:
+    """Target, use and what is lacking of each share (or organisation), by the rule of the dispatcher."""
+    sums: dict[str, Counter[str]] = {one: Counter() for one in _named(targets, prefix)}
+    for row in rows:
+        sums.setdefault(row[key], Counter()).update({one: row[one] for one in USED})
+    used = {prefix + one: float(found["cores"]) for one, found in sums.items()}
+    lacking, cores, wanted = deficits(targets, used), sum(used.values()), _named(targets, prefix)
+    whole = sum(wanted.values())
+    shown: list[dict[str, Any]] = [
+        {
+            key: one,
+            "target": 100.0 * wanted.get(one, 0.0) / whole if whole else None,
+            "part": 100.0 * found["cores"] / cores if cores else None,
+            "deficit": 100.0 * lacking[prefix + one] if prefix + one in lacking else None,
+            **{name: found[name] for name in USED},
+        }
+        for one, found in sums.items()
+    ]
+    shown.sort(key=lambda row: (-(row["deficit"] or 0.0), str(row[key])))
+    return Table(name, f"{name.capitalize()}: target and use", _standing_columns(key), shown, empty="No job lives.")
+
+
+def _named(targets: Mapping[str, float], prefix: str) -> dict[str, float]:
+    kind = {name: part for name, part in targets.items() if name.startswith(VO) is bool(prefix)}
+    return {name.removeprefix(prefix): part for name, part in kind.items()}
+
+
+def _standing_columns(key: str) -> list[Column]:
+    def jobs(status: str) -> Callable[[Row], str]:
+        return lambda row: address("/jobs", **{key: only(row[key])}, status=status)
+
+    return [
+        Column(key, "share" if key == "share" else "VO"),
+        Column("target", "target", "rate", hint="of all cores that pilots hold"),
+        Column("part", "has", "rate"),
+        Column("deficit", "lacks", "rate", hint="target less use: the largest goes first; below 0 it has too much"),
+        Column("cores", "cores in use", "count"),
+        Column("running", "jobs in hand", "count", jobs("sent|starting|running")),
+        Column("activated", "ready for pilots", "count", jobs("activated")),
+        Column("queued", "before that", "count", jobs("defined|waiting|assigned")),
+    ]
+
+
+USED = ("cores", "running", "activated", "queued")
+USES = (
     Column("share", "share"),
     Column("vo", "VO"),
     Column("cores", "cores in use", "count"),
-    Column("part", "of all", "rate"),
     Column("running", "jobs in hand", "count", lambda row: _jobs_of_share(row, "sent|starting|running")),
     Column("activated", "ready for pilots", "count", lambda row: _jobs_of_share(row, "activated")),
     Column("queued", "before that", "count", lambda row: _jobs_of_share(row, "defined|waiting|assigned")),
