@@ -25,6 +25,7 @@ from panda_api.routes import (
     job,
     legacy,
     legacy_absent,
+    legacy_harvester,
     look,
     pilot,
     secret,
@@ -41,7 +42,7 @@ from panda_api.security import check_every_route
 
 ROUTERS = tuple(one.router for one in (
     pilot, job, task, harvester, statistics, worker_log, absent, site, system, ddm, cache, health,
-    legacy, legacy_absent, trf, worker_node, look, file_server, secret, task_info,
+    legacy, legacy_absent, legacy_harvester, trf, worker_node, look, file_server, secret, task_info,
 ))  # fmt: skip
 THREADS = 20
 """Threads of the `def` routes: one for each connection that the engine's pool may have."""

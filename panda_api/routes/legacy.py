@@ -36,8 +36,8 @@ class LegacyAnswer(BaseModel):
     StatusCode: int = Field(description="0 ok, 10 and 30 try again, 20 no jobs, 50 refused, 70 not allowed.")
 
 
-def _body(names: Iterable[str]) -> dict[str, object]:
-    """`openapi_extra` of a method: the names of its fields, in a form or in JSON; what they hold stands in /api/v1."""
+def body_of(names: Iterable[str]) -> dict[str, object]:
+    """Write `openapi_extra`: the names of a method's fields, in a form or JSON; what they hold stands in /api/v1."""
     schema = {"type": "object", "properties": {one: {"type": ["string", "number", "boolean"]} for one in names}}
     kinds = ("application/x-www-form-urlencoded", "application/json")
     return {"requestBody": {"content": {kind: {"schema": schema} for kind in kinds}}}
@@ -58,36 +58,37 @@ Told = Annotated[dict[str, object], Depends(_told)]
 Lanes = Annotated[HotLanes, Depends(_lanes_of)]
 
 
-@router.post("/getJob", response_model=LegacyAnswer, openapi_extra=_body(legacy.ASK))
+@router.post("/getJob", response_model=LegacyAnswer, openapi_extra=body_of(legacy.ASK))
 async def get_job(
     told: Told, ctx: Ctx, lanes: Lanes, _caller: Annotated[Identity, permit(Policy.TAKE_JOBS)]
 ) -> WireResponse:
-    """One job that this node may run, as stock pilots run it."""
+    """One job that this node may run, as stock pilots run it; who says `nJobs` gets a list under `jobs`."""
     ask = legacy.ask_of(told)
     jobs = await lanes.acquired(ask)
     if not jobs:
         return WireResponse({"StatusCode": STATUS_NO_JOBS, "errorDialog": NO_JOBS})
-    (job,) = await run_in_threadpool(stock_jobs, ctx, ask.queue, jobs)
-    return WireResponse(job)
+    made = await run_in_threadpool(stock_jobs, ctx, ask.queue, jobs)
+    return WireResponse({"StatusCode": STATUS_OK, "jobs": made} if "nJobs" in told else made[0])
 
 
-@router.post("/updateJob", response_model=LegacyAnswer, openapi_extra={**ASYNCHRONOUS, **_body(legacy.UPDATE)})
+@router.post("/updateJob", response_model=LegacyAnswer, openapi_extra={**ASYNCHRONOUS, **body_of(legacy.UPDATE)})
 async def update_job(
     told: Told, lanes: Lanes, _caller: Annotated[Identity, permit(Policy.REPORT_JOBS)]
 ) -> WireResponse:
     """Keep a pilot's word on its job; the answer may carry a command. Outputs are collected after the answer."""
     news = legacy.update_of(told)
-    return WireResponse(_answer(news.job_id, await lanes.updated(news)))
+    return WireResponse(update_answer(news.job_id, await lanes.updated(news)))
 
 
-def _answer(job_id: int, answer: UpdateAnswer) -> dict[str, object]:
+def update_answer(job_id: int, answer: UpdateAnswer) -> dict[str, object]:
+    """What a pilot reads of the answer to its update; `NULL` is no command."""
     if not answer.known:
         text = f"there is no job {job_id}"
         return {"StatusCode": STATUS_INVALID, "ErrorDiag": text, "command": answer.command or "tobekilled"}
     return {"StatusCode": STATUS_OK, "command": answer.command or NULL}
 
 
-@router.post("/getStatus", response_model=LegacyAnswer, openapi_extra=_body(("ids",)))
+@router.post("/getStatus", response_model=LegacyAnswer, openapi_extra=body_of(("ids",)))
 def get_status(told: Told, ctx: Ctx, caller: Annotated[Identity, permit(Policy.READ_JOBS)]) -> WireResponse:
     """Status and attempt of jobs (`ids`, comma-joined), in order and comma-joined; "notfound" for an unknown one."""
     wanted = legacy.listed_ids(told)
@@ -104,7 +105,7 @@ def get_status(told: Told, ctx: Ctx, caller: Annotated[Identity, permit(Policy.R
     )
 
 
-@router.post("/updateWorkerPilotStatus", response_model=LegacyAnswer, openapi_extra=_body(legacy.WORKER))
+@router.post("/updateWorkerPilotStatus", response_model=LegacyAnswer, openapi_extra=body_of(legacy.WORKER))
 def update_worker_pilot_status(
     told: Told, ctx: Ctx, _caller: Annotated[Identity, permit(Policy.REPORT_WORKERS)]
 ) -> WireResponse:
@@ -116,7 +117,7 @@ def update_worker_pilot_status(
     return WireResponse({"StatusCode": STATUS_OK})
 
 
-@router.post("/setDebugMode", response_model=LegacyAnswer, openapi_extra=_body(legacy.DEBUG))
+@router.post("/setDebugMode", response_model=LegacyAnswer, openapi_extra=body_of(legacy.DEBUG))
 def set_debug_mode(told: Told, ctx: Ctx, _caller: Annotated[Identity, permit(Policy.REPORT_JOBS)]) -> WireResponse:
     """Switch a job's debug mode; its pilot hears `debug` with its next heartbeat, or no longer."""
     wish = legacy.debug_of(told)

@@ -7,6 +7,7 @@ from fastapi import APIRouter
 
 from panda.domain.resource_types import RESOURCE_TYPES
 from panda.services import jobcounts
+from panda.services.context import Context
 from panda_api.body import WireRoute
 from panda_api.context import Ctx
 from panda_api.envelope import Envelope, WireResponse, succeeded
@@ -24,9 +25,12 @@ ALWAYS = ("assigned", "activated", "running")
 @router.get("/statistics/active_job_stats_by_site", response_model=Envelope)
 def active_job_stats_by_site(ctx: Ctx, _caller: Reader) -> WireResponse:
     """Live jobs of each queue by state."""
-    return succeeded(
-        {queue: _numbers(sum(kinds.values(), Counter())) for queue, kinds in jobcounts.by_queue(ctx).items()}
-    )
+    return succeeded(job_numbers(ctx))
+
+
+def job_numbers(ctx: Context) -> dict[str, dict[str, int]]:
+    """Live jobs by queue and state."""
+    return {queue: _numbers(sum(kinds.values(), Counter())) for queue, kinds in jobcounts.by_queue(ctx).items()}
 
 
 @router.get("/statistics/active_job_detailed_stats_by_site", response_model=Envelope)

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from panda.domain.dispatch import JobUpdate, PilotAsk, WorkerReport
 from panda.errors import BadRequest
 from panda_api.body import DEPTH_LIMIT, depth_exceeds, parsed
-from panda_api.wire.fields import WireModel
+from panda_api.wire.fields import WireModel, json_list
 from panda_api.wire.job import JobId
 from panda_api.wire.pilot import AcquireJobs, UpdateJob, UpdateWorkerStatus
 
@@ -24,12 +24,14 @@ Told = Mapping[str, object]
 Model = TypeVar("Model", bound=BaseModel)
 
 MAX_FIELDS = 1000
+MAX_LISTED = 10_000
 
 ASK = {
     "siteName": "site_name", "prodSourceLabel": "prod_source_label", "node": "node", "mem": "memory",
     "computingElement": "computing_element", "diskSpace": "disk_space", "cpu": "cpu", "workingGroup": "working_group",
     "prodUserID": "prod_user_id", "harvester_id": "harvester_id", "worker_id": "worker_id",
     "schedulerID": "scheduler_id", "batchID": "batch_id", "resourceType": "resource_type",
+    "nJobs": "n_jobs",
 }  # fmt: skip
 UPDATE = {
     "jobId": "job_id", "state": "job_status", "attemptNr": "attempt_nr", "siteName": "site_name", "node": "node",
@@ -115,6 +117,17 @@ def update_of(told: Told) -> JobUpdate:
         changed["nEvents"] = report["nEvents"]
     changed["xml"] = _with_events(changed.get("xml"), report.get("outputs"))
     return read(UpdateJob, UPDATE, changed).update()
+
+
+def listed(told: Told, name: str) -> list[object]:
+    """A field that is a list, or the JSON text of one. Raises BadRequest that names it."""
+    try:
+        value = json_list(told.get(name))
+    except ValueError:
+        value = None
+    if not isinstance(value, list) or len(value) > MAX_LISTED or depth_exceeds(value, DEPTH_LIMIT):
+        raise BadRequest(f"{name} is no list of at most {MAX_LISTED}", hint=f"{name}=[..], as JSON text")
+    return value
 
 
 def _payload_report(text: object) -> dict[str, object]:

@@ -227,6 +227,11 @@ CASES: dict[str, Case] = {
         recorded=lambda world, _data: world.counts() == {"activated": 2, "holding": 1},
         done=lambda world, _data: world.counts() == {"activated": 2, "finished": 1},
     ),
+    "/server/panda/updateJobsInBulk": Case(
+        body=lambda world: {"jobList": [legacy_report(world)]},
+        recorded=lambda world, _data: world.counts() == {"activated": 2, "holding": 1},
+        done=lambda world, _data: world.counts() == {"activated": 2, "finished": 1},
+    ),
     "pilot/update_jobs_bulk": Case(
         body=lambda world: {"job_list": [final_report(world)]},
         recorded=lambda world, _data: world.counts() == {"activated": 2, "holding": 1},
@@ -241,8 +246,9 @@ def test_the_answer_comes_first_and_the_work_survives(world: World, call: str) -
     with api_process(world.ctx.settings) as api:
         case.before(api.caller, world)
         path = call if call.startswith("/") else f"{V1}/{call}"
-        answer = api.caller.post(path, case.body(world)).json()
+        told = api.caller.post(path, case.body(world)).json()
         api.kill()
+    answer = {"success": told[0]} if isinstance(told, list) else told
     assert answer.get("success") or answer.get("StatusCode") == 0, answer
     assert case.recorded(world, answer.get("data"))
     work_off(world)
