@@ -129,6 +129,8 @@ class HotCalls:
 
     def _acquire(self, value: object) -> Begun:
         wanted = _understood(AcquireJobs, value)
+        if wanted.is_harvesters:
+            raise _Cold  # it gets other dictionaries, for stock pilots
         ask = wanted.ask()
         if wanted.wait_time:
             return asyncio.ensure_future(self._waited(ask, wanted.wait_time)), self._jobs_said
