@@ -87,7 +87,7 @@ def _tier1_only(
     """Why only the T1 may have it; lifted where the T1 can never run such jobs, since then nobody could."""
     reason = tier1_only_reason(bunch, cloud, thresholds)
     tier1 = next((site for site in sites if is_tier1(site, cloud)), None)
-    if not reason or tier1 is None or able.of(bunch.needs, tier1) is not None:
+    if not reason or tier1 is None or able.of(bunch.needs, tier1) is not None or bunch.wish.refuses(tier1.id):
         return ""
     return reason
 

@@ -74,13 +74,22 @@ def vo(case: CloudCase) -> Rejection | None:
 
 
 def sites(case: CloudCase) -> Rejection | None:
-    """Some site of the cloud must be able to run the task's jobs at all (ours; in 2009 such jobs failed later)."""
-    refusals = [incapable(case.task.needs, site) for site in case.sites]
+    """Some site of the cloud must be able to run the task's jobs at all (ours; in 2009 such jobs failed later).
+
+    It must be one where the owner lets the task run.
+    """
+    refusals = [_unwanted(case, site) or incapable(case.task.needs, site) for site in case.sites]
     found = [one for one in refusals if one is not None]
     if not refusals or len(found) < len(refusals):
         return None
     text = f"none of {len(refusals)} sites can run it: " + "; ".join(one.text for one in found[:4])
     return Rejection("design.md 4 Needs", "sites", 0, 1, text, permanent=True)
+
+
+def _unwanted(case: CloudCase, site: SiteFacts) -> Rejection | None:
+    if not case.task.wish.refuses(site.id):
+        return None
+    return Rejection("design.md 4 Needs", "wish", site.name, "a site asked for", f"{site.name} was not asked for")
 
 
 def data(case: CloudCase) -> Rejection | None:

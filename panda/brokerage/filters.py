@@ -38,6 +38,15 @@ def preset(case: SiteCase) -> Rejection | None:
     )
 
 
+def wish(case: SiteCase) -> Rejection | None:
+    """Only where the owner lets the task run (ours, as PanDA's includedSite and excludedSite)."""
+    if not case.bunch.wish.refuses(case.site.id):
+        return None
+    excluded = case.site.id in case.bunch.wish.excluded
+    text = f"the owner excluded {case.site.name}" if excluded else f"{case.site.name} is not among the sites asked for"
+    return Rejection("design.md 4 Needs", "wish", case.site.name, "a site asked for", text, permanent=True)
+
+
 def status(case: SiteCase) -> Rejection | None:
     """Only online sites; test sites for test work; brokeroff only for jobs that were submitted for it (2.2)."""
     site, needs = case.site, case.bunch.needs
@@ -88,7 +97,7 @@ def window(case: SiteCase) -> Rejection | None:
     return Rejection("design.md 4 window", "window", waiting, limit, text)
 
 
-SITE_FILTERS: tuple[SiteFilter, ...] = (preset, status, tier1_only, pilots, space, window)
+SITE_FILTERS: tuple[SiteFilter, ...] = (preset, wish, status, tier1_only, pilots, space, window)
 
 
 def refused_now(case: SiteCase) -> Rejection | None:
@@ -112,11 +121,11 @@ def has_large_input(bunch: BunchFacts, thresholds: Thresholds) -> bool:
 
 
 def tier1_only_reason(bunch: BunchFacts, cloud: CloudFacts, thresholds: Thresholds) -> str:
-    """Say why only the cloud's T1 may have the bunch (2.2); empty if any site may, or if a site was preset.
+    """Say why only the cloud's T1 may have the bunch (2.2); empty if any site may, or if sites were asked for.
 
     The rules are production's. A bunch of slc5 validation with many inputs is excepted, as it was in 2009.
     """
-    if not bunch.needs.is_production or bunch.preset_site_id is not None:
+    if not bunch.needs.is_production or bunch.preset_site_id is not None or bunch.wish.wanted:
         return ""
     if bunch.priority >= thresholds.t1_direct_priority:
         return f"priority {bunch.priority} is at least {thresholds.t1_direct_priority}: T1 {cloud.tier1_site} directly"

@@ -172,6 +172,21 @@ class CloudFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class SiteWish:
+    """At which sites (by id) its owner lets a task run: only at those wanted, if any is, and at none excluded."""
+
+    wanted: frozenset[int] = frozenset()
+    excluded: frozenset[int] = frozenset()
+
+    def refuses(self, site_id: int) -> bool:
+        """Tell whether the owner does not want this site."""
+        return site_id in self.excluded or (bool(self.wanted) and site_id not in self.wanted)
+
+
+ANY_SITE = SiteWish()
+
+
+@dataclass(frozen=True, slots=True)
 class BunchFacts:
     """Jobs that are placed together (the unit of brokerage); all of them have the same needs.
 
@@ -186,6 +201,7 @@ class BunchFacts:
     n_input_files: int = 0
     input_bytes: int = 0
     preset_site_id: int | None = None
+    wish: SiteWish = ANY_SITE
     files_at: Mapping[int, int] = field(default_factory=dict)
     preset_site: str = ""
 
@@ -272,6 +288,7 @@ class TaskFacts:
     inputs: tuple[DatasetFacts, ...] = ()
     remaining: tuple[RemainingWork, ...] = ()
     catalogue_error: str = ""
+    wish: SiteWish = ANY_SITE
 
     @property
     def group(self) -> ProcessGroup:

@@ -82,7 +82,8 @@ def _properties(one: TaskView) -> list[tuple[str, object]]:
     limits = f"{one.cores} cores, {one.memory_mb} MB memory, {one.disk_mb} MB disk"
     return [
         ("jobs", tally(one.jobs)), ("waits for", one.waits_for), ("hold", one.hold), ("error", one.error),
-        ("cloud", one.cloud), ("site asked for", one.preset_site), ("owner", f"{one.owner} ({one.vo})"),
+        ("cloud", one.cloud), ("site asked for", one.preset_site or ", ".join(one.sites)),
+        ("sites excluded", ", ".join(one.excluded_sites)), ("owner", f"{one.owner} ({one.vo})"),
         ("campaign", one.campaign), ("type", f"{one.task_type}, {one.processing_type}, {one.label}"),
         ("priority", one.priority), ("program", f"{one.transformation} of {one.release or 'no release'}"),
         ("parameters", one.parameters), ("each job", limits), ("attempts", one.max_attempts),

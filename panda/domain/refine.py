@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from panda.domain.given import Given, kind_of
 from panda.domain.names import bare_name
-from panda.domain.work import InputSpec, OutputSpec, Resources, Split, TaskRequest
+from panda.domain.work import EVERY_FILE, InputSpec, OutputSpec, Resources, Selection, Split, TaskRequest
 from panda.errors import BadRequest, Refused
 
 DEFAULT_PRIORITY = 1000
@@ -19,16 +19,15 @@ GIGABYTE = 1024**3
 
 # Keys that change what is run and that are not served (yet): what to do instead.
 NOT_SERVED: Mapping[str, str] = {
-    "mergeSpec": "submit a second task that reads the first one's output",
+    "mergeSpec": "submit a second task that reads the first one's output, many files per job, and merges them",
     "preproSpec": "name the input datasets yourself",
-    "nSkipFiles": "make a dataset of the files wanted",
-    "pfnList": "register the files in a dataset",
+    "pfnList": "register the files in a dataset and name that (inDS)",
     "loadXML": "give files per job, events per job or bytes per job",
-    "excludedSite": "name the site to be used instead (site)",
     "eventService": "leave it out",
     "hpoWorkflow": "leave it out",
+    "addNthFieldToLFN": "leave it out: the names have the task's id and the job's number",
+    "skipFilesUsedBy": "name the files with inputFileList, or skip the first with nSkipFiles",
     "useSecrets": "leave it out; jobs do not get secrets here",
-    "addNthFieldToLFN": "leave it out",
     "tarBallViaDDM": "let the client upload the sandbox",
 }
 
@@ -64,6 +63,7 @@ def refine(
     outputs = _outputs(items, given)
     inputs = () if given.flag("noInput") else _inputs(items, given)
     label = given.text("prodSourceLabel", "user")
+    site, sites = _sites(given)
     request = TaskRequest(
         name=given.text("taskName"),
         transformation=_program(given, programs),
@@ -86,7 +86,10 @@ def refine(
         resources=_resources(given),
         max_attempts=1 if given.flag("disableAutoRetry") else given.whole("maxAttempt") or 3,
         cloud=given.text("cloud", "") or None,
-        site=_site(given),
+        site=site,
+        sites=sites,
+        excluded_sites=_names(given, "excludedSite"),
+        use_secrets=given.flag("useSecrets"),
         parent_task=parent,
         wire_parameters=json.dumps(dict(parameters), separators=(",", ":"), default=str),
     )
@@ -168,6 +171,7 @@ class _Item:
     padded: bool
     ratio: int | None
     optional: bool = False
+    selection: Selection = EVERY_FILE
 
 
 def _items(given: Given) -> list[_Item]:
@@ -188,12 +192,6 @@ def _item(raw: object, where: str) -> _Item:
     kind = one.text("type")
     if kind not in {"constant", "template"}:
         raise BadRequest(f"task_parameters {where} has type {kind!r}", hint="'constant' or 'template'")
-    exclude = one.text("exclude", "")
-    offset = raw.get("offset") if one.text("param_type", "") not in _NUMBERS else None
-    if one.text("include", "") or exclude not in {"", _USUAL_EXCLUDE} or raw.get("files") or offset:
-        raise Refused(
-            f"task_parameters {where} selects files of its dataset", hint="make a dataset of the files wanted"
-        )
     return _Item(
         kind=kind,
         value=_counted(one),
@@ -203,6 +201,18 @@ def _item(raw: object, where: str) -> _Item:
         padded=raw.get("padding") not in (False, "False", "false"),
         ratio=one.whole("ratio") or one.whole("nFilesPerJob"),
         optional=one.flag("allowNoOutput"),
+        selection=_selection(one) if one.text("param_type", "") == "input" else EVERY_FILE,
+    )
+
+
+def _selection(item: Given) -> Selection:
+    """Which files of its dataset an input takes: `--match`, `--antiMatch`, `--inputFileList` and `--nSkipFiles`."""
+    patterns = {key: tuple(filter(None, item.text(key, "").split(","))) for key in ("include", "exclude")}
+    return Selection(
+        include=patterns["include"],
+        exclude=tuple(one for one in patterns["exclude"] if one != _USUAL_EXCLUDE),
+        files=_names(item, "files"),
+        skip=item.whole("offset") or 0,
     )
 
 
@@ -253,6 +263,7 @@ def _inputs(items: Sequence[_Item], given: Given) -> tuple[InputSpec, ...]:
                 datasets=tuple(one.strip() for one in _dataset(item).split(",")),
                 role="primary" if primary else "secondary",
                 files_per_job=given.whole("nFilesPerJob") if primary else item.ratio or 1,
+                selection=item.selection,
             )
         )
     if not streams:
@@ -318,15 +329,16 @@ def _megabytes(given: Given, key: str, unit: str) -> float:
     return number / 1024 if given.text(unit, "MB").startswith("kB") else number
 
 
-def _site(given: Given) -> str | None:
-    site = given.text("site", "")
-    if site and site != "AUTO":
-        return site
-    included = given.values.get("includedSite")
-    if not included:
-        return None
-    if isinstance(included, str):
-        included = included.split(",")
-    if isinstance(included, Sequence) and len(included) == 1 and isinstance(included[0], str):
-        return included[0]
-    raise Refused("task_parameters key 'includedSite' names several sites", hint="name one in 'site', or none")
+def _sites(given: Given) -> tuple[str | None, tuple[str, ...]]:
+    """The one site that is asked for, or the several that are; `site` wins, as with PanDA."""
+    asked = [one for one in _names(given, "site") if one != "AUTO"] or _names(given, "includedSite")
+    return (asked[0], ()) if len(asked) == 1 else (None, tuple(asked))
+
+
+def _names(given: Given, key: str) -> tuple[str, ...]:
+    """A list of names, as a list or as text with commas."""
+    value = given.values.get(key)
+    listed = value.split(",") if isinstance(value, str) else [] if value is None else value
+    if not isinstance(listed, Sequence) or not all(isinstance(one, str) for one in listed):
+        raise BadRequest(f"task_parameters key {key!r} is {kind_of(value)}", hint="it must be a list of names")
+    return tuple(stripped for one in listed if (stripped := one.strip()))

@@ -1,12 +1,32 @@
 """What is asked for: a production task's request, its inputs and outputs, and what each of its jobs needs."""
 
+import re
 from dataclasses import dataclass, field
 
 from panda.domain.names import bare_name, check_name, scope_of
 from panda.errors import Refused
 
+LONGEST_PATTERN = 255
+
 LABELS = ("managed", "user", "panda", "test", "ptest", "prod_test", "validation", "install")
 """prodSourceLabel: the kinds of jobs of the central queue (domain.md 1, "Panda server")."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which files of an input stream are taken: all, or those that these conditions leave, without the first `skip`.
+
+    A file is taken if one of `include` matches somewhere in its LFN (regular expressions), none of `exclude` does, and
+    `files` names it; an empty condition leaves every file.
+    """
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    skip: int = 0
+
+
+EVERY_FILE = Selection()
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +41,7 @@ class InputSpec:
     datasets: tuple[str, ...]
     role: str = "primary"
     files_per_job: int | None = None
+    selection: Selection = EVERY_FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +92,8 @@ class Resources:
 class TaskRequest:
     """A production task as its owner asks for it.
 
+    `site` is the one site it may run at; else `sites`, if there are any, are those it may run at, without
+    `excluded_sites`. `use_secrets` gives its jobs the owner's secrets.
     `build` is a task that is submitted with it and makes a library that its jobs read (prun without --noBuild).
     """
 
@@ -98,6 +121,9 @@ class TaskRequest:
     ddm_mode: str = "embedded"
     cloud: str | None = None
     site: str | None = None
+    sites: tuple[str, ...] = ()
+    excluded_sites: tuple[str, ...] = ()
+    use_secrets: bool = False
     parent_task: int | None = None
     seed: int = 0
     exp_remaining_work: float | None = None
@@ -179,8 +205,18 @@ def _check_inputs(request: TaskRequest) -> None:
             raise Refused(f"input role {stream.role!r} is unknown", hint="'primary' or 'secondary'")
         if stream.files_per_job is not None and stream.files_per_job < 1:
             raise Refused(f"files_per_job of stream {stream.stream!r} is {stream.files_per_job}; at least 1")
+        _check_selection(stream)
         for dataset in stream.datasets:
             check_name("dataset", bare_name(dataset))
+
+
+def _check_selection(stream: InputSpec) -> None:
+    for pattern in (*stream.selection.include, *stream.selection.exclude):
+        if not pattern or len(pattern) > LONGEST_PATTERN or re.search(r"\\[1-9]", pattern):
+            raise Refused(
+                f"the pattern {pattern!r} of input stream {stream.stream!r} cannot be used",
+                hint=f"1 to {LONGEST_PATTERN} characters without back references",
+            )
 
 
 def _check_outputs(request: TaskRequest) -> None:

@@ -1,7 +1,7 @@
 """Cloud assignment: one production task, one cloud, decided once by the rules of domain.md 2.1, stored with reasons."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, RowMapping
 
@@ -144,6 +144,7 @@ def _decide(
         expected_work=task["exp_remaining_work"],
         inputs=located[0],
         catalogue_error=located[1],
+        wish=facts.wish_of_task(sites, task),
     )
     case = with_remaining(connection, case)
     seed = int(task["id"])
@@ -168,16 +169,7 @@ def with_remaining(connection: Connection, case: TaskFacts) -> TaskFacts:
         AssignedTask(row["cloud"], row["priority"], process_group(row["processing_type"]), float(row["work"]))
         for row in facts.other_tasks(connection, case.id)
     ]
-    return TaskFacts(
-        id=case.id,
-        task_type=case.task_type,
-        priority=case.priority,
-        needs=case.needs,
-        expected_work=case.expected_work,
-        inputs=case.inputs,
-        remaining=remaining_work(case, (), others),
-        catalogue_error=case.catalogue_error,
-    )
+    return replace(case, remaining=remaining_work(case, (), others))
 
 
 def _store(

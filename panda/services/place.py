@@ -68,6 +68,7 @@ def _facts(
     known = facts.sites(connection, pilot_window_hours=3, refill_s=REFILL_S)
     site_of = {rse: site.id for site in known for rse in site.rses}
     preset = next((site.id for site in known if site.name == task["preset_site"]), None)
+    wish = facts.wish_of_task(known, task)
     distinct = {(row["bunch_id"], row["dataset_id"], row["file"]): row for row in files}
     sizes: Counter[int] = Counter()
     numbers: Counter[int] = Counter()
@@ -90,6 +91,7 @@ def _facts(
             input_bytes=sizes[row["id"]],
             preset_site_id=preset,
             preset_site=task["preset_site"] or "",
+            wish=wish,
             files_at=dict(at[row["id"]]),
         )
         for row in bunches

@@ -14,7 +14,7 @@ from panda.services.complete import close_empty_datasets, end_without_jobs
 from panda.services.context import Context
 from panda.services.control import abort_task
 from panda.services.story import fenced
-from panda.store import expansion, work
+from panda.store import expansion, selection, work
 from panda.store.expansion import Chunk, Plan
 
 COPY_CHUNK = 5000
@@ -80,6 +80,7 @@ def _number_inputs(ctx: Context, lease: Lease) -> str | None:
             if problem is not None:
                 return problem
     with fenced(ctx, lease) as connection:
+        selection.choose(connection, lease.task_id)
         expansion.number_inputs(connection, lease.task_id)
     return None
 
@@ -143,7 +144,7 @@ def _next_chunk(ctx: Context, connection: Connection, task: RowMapping) -> tuple
         return empty, nothing
     room = min(limits.chunk_jobs, limits.max_jobs_per_task - start)
     if primary:
-        return _chunk_with_input(ctx, connection, task, plan, primary[0]["stream"], room)
+        return _chunk_with_input(ctx, connection, task, plan, primary[0], room)
     stop = _jobs_without_input(task)
     if start >= stop:
         return None, nothing
@@ -179,18 +180,20 @@ def _jobs_without_input(task: RowMapping) -> int:
 
 
 def _chunk_with_input(
-    ctx: Context, connection: Connection, task: RowMapping, plan: Plan, stream: int, room: int
+    ctx: Context, connection: Connection, task: RowMapping, plan: Plan, primary: RowMapping, room: int
 ) -> tuple[str | None, Chunk]:
     limits = ctx.settings.expansion
-    totals = expansion.stream_totals(connection, task["id"], stream)
+    stream = primary["stream"]
+    totals = expansion.stream_totals(connection, task["id"], stream, most=task["max_files"])
+    n_files = totals.n_files
     nothing = Chunk(0, plan.start, plan.next_input)
     events = task["events_per_job"]
-    if totals.n_files == 0:
-        return "the input datasets are empty", nothing
+    if n_files == 0:
+        chosen = "" if primary["selection"] is None else ", or no file of theirs is chosen"
+        return f"the input datasets are empty{chosen}", nothing
     if events and totals.unknown_events:
         return f"{totals.unknown_events} input files do not say their number of events; use files_per_job", nothing
     total = min(totals.events, task["n_events"] or totals.events)
-    n_files = min(totals.n_files, task["max_files"] or totals.n_files)
     if (plan.start * events >= total) if events else (plan.next_input >= n_files):
         return None, nothing
     if room <= 0:

@@ -13,19 +13,19 @@ from sqlalchemy import Connection
 from panda.brokerage.choose import choose_site
 from panda.brokerage.cloud import assign_cloud
 from panda.brokerage.decision import Candidate, CloudDecision, SiteDecision, Verdict
-from panda.brokerage.snapshot import BunchFacts, CloudFacts, SiteFacts, TaskFacts
+from panda.brokerage.snapshot import BunchFacts, CloudFacts, SiteFacts, SiteWish, TaskFacts
 from panda.ddm.port import Did, FileInfo, ReplicaState
 from panda.domain.cut import CutLimits, FileSize, Part, jobs_with_input, jobs_without_input, rule_of
 from panda.domain.names import bare_name, scope_of
 from panda.domain.templates import JobNumbers, fill, lfn_of
-from panda.domain.work import Split, TaskRequest
+from panda.domain.work import EVERY_FILE, Split, TaskRequest
 from panda.errors import Refused
 from panda.services import reasons, submit
 from panda.services.assign import REFILL_S, locate, thresholds, with_remaining
 from panda.services.context import Context
 from panda.services.reasons import Facts
 from panda.services.remedies import remedies
-from panda.store import facts
+from panda.store import facts, selection
 
 SHOWN = 3
 MEGABYTE = 1_000_000
@@ -115,7 +115,11 @@ def _files(ctx: Context, request: TaskRequest) -> list[FileInfo]:
     for name in primary.datasets if primary is not None else ():
         for part in ctx.ddm.expand(Did(scope_of(name), bare_name(name))):
             found += ctx.ddm.files(part)
-    return found
+    if primary is None or primary.selection == EVERY_FILE:
+        return found[: request.split.max_files]
+    with ctx.engine.begin() as connection:
+        chosen = selection.positions(connection, [one.did.name for one in found], primary.selection)
+    return [found[n] for n in chosen][: request.split.max_files]
 
 
 def _parts(ctx: Context, request: TaskRequest, files: Sequence[FileInfo], expected: Expected | None) -> Sequence[Part]:
@@ -163,8 +167,9 @@ def _cloud(
     inputs, trouble = locate(ctx, names)
     work = request.exp_remaining_work or submit.expected_work(request)
     case = TaskFacts(
-        0, request.task_type, request.priority, submit.needs_of(request), work, inputs, catalogue_error=trouble
-    )
+        0, request.task_type, request.priority, submit.needs_of(request), work, inputs, catalogue_error=trouble,
+        wish=_wish(request, sites),
+    )  # fmt: skip
     return assign_cloud(with_remaining(connection, case), clouds, thresholds(ctx), 0, sites)
 
 
@@ -194,8 +199,13 @@ def _first_bunch(
         input_bytes=sum(one.bytes for one in mine),
         preset_site_id=next((site.id for site in sites if site.name == request.site), None),
         preset_site=request.site or "",
+        wish=_wish(request, sites),
         files_at=dict(at),
     )
+
+
+def _wish(request: TaskRequest, sites: Sequence[SiteFacts]) -> SiteWish:
+    return facts.wish_of(sites, request.sites if request.site is None else [request.site], request.excluded_sites)
 
 
 def _site(ctx: Context, bunch: BunchFacts, cloud: CloudFacts, sites: Sequence[SiteFacts]) -> Choice:

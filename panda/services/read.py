@@ -70,6 +70,8 @@ class TaskView:
     bunch_size: int
     ddm_mode: str
     preset_site: str | None
+    sites: list[str]
+    excluded_sites: list[str]
     implicit: bool
     parent_id: int | None
     proddb_task: int | None

@@ -17,7 +17,7 @@ from panda.domain.states import FINAL_TASK, TaskStage
 from panda.domain.work import InputSpec, TaskRequest, check_request
 from panda.errors import Refused
 from panda.services.context import Context
-from panda.store import expansion, facts, queue, work
+from panda.store import expansion, facts, queue, selection, work
 
 SECONDS_PER_DAY = 86_400.0
 
@@ -59,9 +59,11 @@ def check(ctx: Context, request: TaskRequest) -> TaskRequest:
     request = check_request(request)
     check_name("release", request.release) if request.release else None
     with ctx.engine.begin() as connection:
-        request = replace(request, site=_site_named(connection, request.site))
+        request = _with_sites(connection, request)
         _check_feasible(connection, request)
         request = _with_parent(ctx, connection, request)
+        for stream in request.inputs:
+            selection.positions(connection, (), stream.selection)
         for output in request.outputs:
             if work.dataset_by_name(connection, bare_name(output.dataset)) is not None:
                 raise Refused(
@@ -72,10 +74,16 @@ def check(ctx: Context, request: TaskRequest) -> TaskRequest:
     return request
 
 
-def _site_named(connection: Connection, name: str | None) -> str | None:
-    """Give the site that a name stands for: PanDA's clients name queues."""
-    found = () if name is None else queue.queues(connection, [name])
-    return str(found[0]["site"]) if found else name
+def _with_sites(connection: Connection, request: TaskRequest) -> TaskRequest:
+    """Name the sites that are meant: PanDA's clients name queues."""
+    names = [*request.sites, *request.excluded_sites, *([request.site] if request.site is not None else [])]
+    site_of = {row["name"]: str(row["site"]) for row in queue.queues(connection, names)} if names else {}
+    return replace(
+        request,
+        site=None if request.site is None else site_of.get(request.site, request.site),
+        sites=tuple(dict.fromkeys(site_of.get(one, one) for one in request.sites)),
+        excluded_sites=tuple(dict.fromkeys(site_of.get(one, one) for one in request.excluded_sites)),
+    )
 
 
 def _store(ctx: Context, connection: Connection, request: TaskRequest, who: str, *, implicit: bool = False) -> int:
@@ -117,10 +125,7 @@ def _check_feasible(connection: Connection, request: TaskRequest) -> None:
     known = facts.sites(connection, pilot_window_hours=3, refill_s=60)
     if not known:
         raise Refused("the grid has no sites", hint="load a grid file first: panda grid load FILE")
-    if request.site is not None:
-        known = [site for site in known if site.name == request.site]
-        if not known:
-            raise Refused(f"there is no site {request.site!r}", hint="'panda sites' lists them")
+    known = _sites_asked_for(request, known)
     if request.cloud is not None:
         known = [site for site in known if site.cloud == request.cloud]
         if not known:
@@ -129,6 +134,20 @@ def _check_feasible(connection: Connection, request: TaskRequest) -> None:
     answer = nearest(needs_of(request), known)
     if answer is not None:
         raise Refused(answer.text, hint=answer.hint)
+
+
+def _sites_asked_for(request: TaskRequest, known: list[SiteFacts]) -> list[SiteFacts]:
+    """Give the sites where the request lets its jobs run; raises Refused for an unknown name and where none is left."""
+    names = {site.name for site in known}
+    wanted = request.sites if request.site is None else (request.site,)
+    for name in (*wanted, *request.excluded_sites):
+        if name not in names:
+            raise Refused(f"there is no site {name!r}", hint="'panda sites' lists them")
+    wish = facts.wish_of(known, wanted, request.excluded_sites)
+    left = [site for site in known if not wish.refuses(site.id)]
+    if not left:
+        raise Refused("every site that was asked for is excluded too", hint="exclude fewer sites")
+    return left
 
 
 def _check_release(request: TaskRequest, known: Sequence[SiteFacts]) -> None:

@@ -214,16 +214,17 @@ class StreamTotals:
     unknown_events: int
 
 
-def stream_totals(connection: Connection, task_id: int, stream: int) -> StreamTotals:
-    """Sum up one numbered input stream."""
+def stream_totals(connection: Connection, task_id: int, stream: int, *, most: int | None) -> StreamTotals:
+    """Sum up one numbered input stream, of which at most the first `most` files are taken."""
     row = connection.execute(
         text("""
             SELECT count(*) AS n, COALESCE(sum(f.bytes), 0) AS bytes, COALESCE(sum(f.events), 0) AS events,
                    count(*) FILTER (WHERE f.events IS NULL) AS unknown
             FROM task_input i JOIN dataset_file f ON f.dataset_id = i.dataset_id
             WHERE i.task_id = :task AND i.stream = :stream
+              AND (CAST(:most AS int) IS NULL OR i.first_ordinal + f.ordinal < :most)
         """),
-        {"task": task_id, "stream": stream},
+        {"task": task_id, "stream": stream, "most": most},
     ).one()
     return StreamTotals(stream, row.n, int(row.bytes), int(row.events), row.unknown)
 

@@ -1,6 +1,6 @@
 """What brokerage looks at, read in one snapshot: sites with their queues of jobs, clouds, remaining work."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, text
@@ -12,6 +12,7 @@ from panda.brokerage.snapshot import (
     ProcessGroup,
     Release,
     SiteFacts,
+    SiteWish,
     process_group,
 )
 
@@ -136,6 +137,20 @@ def needs_of_task(task: RowMapping | Mapping[str, Any]) -> Needs:
         work_hs23_s=task["work_hs23_s"],
         in_container=bool(task["container"]),
     )
+
+
+def wish_of(known: Iterable[SiteFacts], wanted: Iterable[str], excluded: Iterable[str]) -> SiteWish:
+    """Give the wish for sites by name; a wanted one that the grid does not have (any more) stays a wish: number 0."""
+    ids = {site.name: site.id for site in known}
+    return SiteWish(
+        frozenset(ids.get(name, 0) for name in wanted), frozenset(ids[name] for name in excluded if name in ids)
+    )
+
+
+def wish_of_task(known: Iterable[SiteFacts], task: RowMapping) -> SiteWish:
+    """Give where a task's owner lets it run; a preset site is the only one."""
+    preset = task["preset_site"]
+    return wish_of(known, task["sites"] if preset is None else [preset], task["excluded_sites"])
 
 
 def needs_of_class(row: RowMapping) -> Needs:

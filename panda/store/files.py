@@ -12,7 +12,7 @@ _FILES = text("""
     UNION ALL
     SELECT d.name, d.kind, f.scope, f.lfn, f.guid, f.bytes, f.adler32, f.events, NULL, 'input', NULL, f.ordinal
     FROM dataset_file f JOIN dataset d ON d.id = f.dataset_id
-    WHERE d.kind = 'input'
+    WHERE d.kind IN ('input', 'selection')
       AND (CAST(:dataset AS text) IS NULL OR d.name = :dataset)
       AND (CAST(:task AS bigint) IS NULL OR d.id IN (SELECT dataset_id FROM task_input WHERE task_id = :task))
       AND (CAST(:lfn AS text) IS NULL OR f.lfn LIKE :lfn)

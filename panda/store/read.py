@@ -8,8 +8,9 @@ from sqlalchemy import Connection, RowMapping, text
 _TASKS = """
     SELECT id, name, vo, owner, working_group, label, task_type, processing_type, campaign, share, transformation,
            parameters, release, architecture, priority, cores, memory_mb, disk_mb, work_hs23_s, wall_s, max_attempts,
-           bunch_size, ddm_mode, preset_site, implicit, parent_id, proddb_task, cloud, stage, stage_since, hold,
-           waits_for, error, expanded, closed, next_ordinal AS jobs_made, due_at, lease_until, submitted_at, ended_at
+           bunch_size, ddm_mode, preset_site, sites, excluded_sites, implicit, parent_id, proddb_task, cloud, stage,
+           stage_since, hold, waits_for, error, expanded, closed, next_ordinal AS jobs_made, due_at, lease_until,
+           submitted_at, ended_at
     FROM production_task
 """
 

@@ -306,6 +306,9 @@ production_task = Table(
     Column("outputs", JSONB, nullable=False),
     Column("ddm_mode", Text, nullable=False),
     Column("preset_site", Text),
+    Column("sites", ARRAY(Text), nullable=False, server_default="{}"),
+    Column("excluded_sites", ARRAY(Text), nullable=False, server_default="{}"),
+    Column("use_secrets", Boolean, nullable=False, server_default=text("false")),
     Column("seed", BigInteger, nullable=False, server_default="0"),
     Column("implicit", Boolean, nullable=False, server_default=text("false")),
     Column("parent_id", BigInteger, ForeignKey("production_task.id"), index=True),
@@ -350,6 +353,7 @@ task_input = Table(
     Column("first_ordinal", Integer),
     Column("n_files", Integer),
     Column("files_per_job", Integer),
+    Column("selection", JSONB(none_as_null=True)),
 )
 
 task_file = Table(
@@ -716,6 +720,7 @@ user_secret = Table(
     Column("owner", Text, primary_key=True),
     Column("key", Text, primary_key=True),
     Column("value", Text, nullable=False),
+    Column("sealed", Boolean, nullable=False, server_default=text("false")),
     Column("set_at", When, nullable=False, server_default=NOW),
 )
 

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from panda.domain.lease import Lease
 from panda.domain.names import bare_name, scope_of
 from panda.domain.states import TASK_CHANGES, TaskStage
-from panda.domain.work import InputSpec, TaskRequest
+from panda.domain.work import EVERY_FILE, InputSpec, TaskRequest
 from panda.errors import Conflict, LeaseLost, NotFound
 from panda.store.schema import dataset, needs, production_task, task_input
 
@@ -40,6 +40,7 @@ def insert_task(
             "role": stream.role,
             "dataset": bare_name(name),
             "files_per_job": stream.files_per_job,
+            "selection": None if stream.selection == EVERY_FILE else asdict(stream.selection),
         }
         for number, stream in _numbered(request)
         for place, name in enumerate(stream.datasets)
@@ -63,7 +64,7 @@ def _columns(request: TaskRequest) -> dict[str, object]:
         for name in (
             "name", "vo", "owner", "working_group", "label", "task_type", "processing_type", "campaign", "share",
             "transformation", "parameters", "wire_parameters", "release", "architecture", "container",
-            "priority", "max_attempts", "ddm_mode", "cloud", "seed", "proddb_task",
+            "priority", "max_attempts", "ddm_mode", "cloud", "seed", "proddb_task", "use_secrets",
         )
     }  # fmt: skip
     split, resources = asdict(request.split), asdict(request.resources)
@@ -75,6 +76,8 @@ def _columns(request: TaskRequest) -> dict[str, object]:
         | {
             "outputs": outputs,
             "preset_site": request.site,
+            "sites": list(request.sites),
+            "excluded_sites": list(request.excluded_sites),
             "exp_remaining_work": request.exp_remaining_work or 0.0,
         }
     )

@@ -78,6 +78,9 @@ class TaskForm(OwnModel):
     ddm_mode: Literal["embedded", "none"] = "embedded"
     cloud: Name | None = None
     site: Name | None = None
+    sites: Annotated[tuple[Name, ...], Field(max_length=Several)] = ()
+    excluded_sites: Annotated[tuple[Name, ...], Field(max_length=Several)] = ()
+    use_secrets: bool = False
     parent_task: Number | None = None
     seed: Count = 0
     exp_remaining_work: Seconds | None = None

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from panda.brokerage.filters import SITE_FILTERS, refused_now, tier1_only_reason
-from panda.brokerage.snapshot import ProcessGroup
+from panda.brokerage.snapshot import ProcessGroup, SiteWish
 from tests.brokerage.builders import T, a_bunch, a_case, a_cloud, a_site, queued, some_needs, the_tier1
 
 USER = some_needs(label="user", processing_type="pathena")
@@ -13,6 +13,7 @@ ACCEPTED: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({}, {}),
     ({"preset_site_id": 2}, {}),
     ({"preset_site_id": 2}, {"status": "brokeroff"}),
+    ({"wish": SiteWish(frozenset({2, 3}), frozenset({3}))}, {}),
     ({"needs": some_needs(processing_type="prod_test")}, {"status": "test"}),
     ({}, {"pilots": 1}),
     ({}, {"free_space_gb": None}),
@@ -25,6 +26,8 @@ ACCEPTED: list[tuple[dict[str, Any], dict[str, Any]]] = [
 ]
 REFUSED: list[tuple[dict[str, Any], dict[str, Any], str, float | str, float | str, bool]] = [
     ({"preset_site_id": 7, "preset_site": "DESY"}, {}, "preset", "T2A", "DESY", True),
+    ({"wish": SiteWish(wanted=frozenset({3}))}, {"name": "B"}, "wish", "B", "a site asked for", True),
+    ({"wish": SiteWish(excluded=frozenset({2}))}, {"name": "B"}, "wish", "B", "a site asked for", True),
     ({}, {"status": "offline"}, "status", "offline", "online", False),
     ({}, {"status": "brokeroff"}, "status", "brokeroff", "online", False),
     ({"preset_site_id": 2}, {"status": "offline"}, "status", "offline", "online", False),

@@ -8,7 +8,7 @@ import pytest
 
 from panda.domain.refine import refine
 from panda.domain.templates import JobNumbers, fill, lfn_of
-from panda.domain.work import InputSpec, OutputSpec, Resources, Split, TaskRequest, check_request
+from panda.domain.work import InputSpec, OutputSpec, Resources, Selection, Split, TaskRequest, check_request
 from panda.errors import BadRequest, PandaError, Refused
 
 OUTPUT = "user.tester.$JEDITASKID._${SN/P}.out.txt"
@@ -137,6 +137,27 @@ def test_input_datasets_become_numbered_streams() -> None:
     assert request.outputs[0].lfn == "EVNT.$JEDITASKID._${SN}.root"
 
 
+def test_a_choice_of_files_belongs_to_its_stream() -> None:
+    usual = r"\.log\.tgz(\.\d+)*$"
+    items = [
+        template(
+            "input", '-i "${IN/T}"', "a.b", exclude=f"{usual},.*old", include="x.*,y", offset=3, files=["x1", "y"]
+        ),
+        template("input", "${MB}", "a.c", hidden=True, offset="2"),
+        template("output", OUTPUT, "user.tester.o", hidden=True),
+    ]
+    first, second = refine(prun(jobParameters=items, noInput=None), owner="t").inputs
+    assert first.selection == Selection(("x.*", "y"), (".*old",), ("x1", "y"), 3)
+    assert second.selection == Selection(skip=2)
+
+
+@pytest.mark.parametrize("pattern", ["x" * 256, r"(a)\1"])
+def test_a_pattern_that_is_too_much_is_refused(pattern: str) -> None:
+    items = [template("input", "${IN}", "a.b", include=pattern), template("output", OUTPUT, "user.tester.o")]
+    with pytest.raises(Refused, match="input stream 'IN'"):
+        check_request(refine(prun(jobParameters=items, noInput=None), owner="t"))
+
+
 def test_a_build_step_becomes_a_task_that_makes_a_library_for_every_job() -> None:
     spec = {"archiveName": "sources.1.tar.gz", "jobParameters": "-i ${IN} -o ${OUT} --sourceURL ${SURL} -r . "}
     parameters = prun(
@@ -239,6 +260,10 @@ def test_split(more: Mapping[str, object], split: Split) -> None:
         ({"site": "AUTO", "includedSite": ["Q1"]}, "site", "Q1"),
         ({"site": None, "includedSite": "Q2"}, "site", "Q2"),
         ({"site": "AUTO"}, "site", None),
+        ({"site": None, "includedSite": ["A", "B"]}, "sites", ("A", "B")),
+        ({"site": "A,B"}, "sites", ("A", "B")),
+        ({"excludedSite": ["A", "B"]}, "excluded_sites", ("A", "B")),
+        ({"excludedSite": "A, B"}, "excluded_sites", ("A", "B")),
         ({"workingGroup": "AP_Higgs", "gshare": "Higgs"}, "share", "Higgs"),
         ({"userName": "somebody else"}, "owner", "tester"),
     ],
@@ -264,6 +289,12 @@ def test_single_attributes(more: Mapping[str, object], attribute: str, value: ob
         ({"nEvents": True}, BadRequest, "nEvents"),
         ({"ramCount": float("nan")}, BadRequest, "ramCount"),
         ({"buildSpec": "x"}, BadRequest, "buildSpec"),
+        ({"excludedSite": 3}, BadRequest, "excludedSite"),
+        ({"includedSite": [["A"]], "site": None}, BadRequest, "includedSite"),
+        ({"mergeSpec": {"transPath": "x"}}, Refused, "mergeSpec"),
+        ({"pfnList": ["root://x//y"]}, Refused, "pfnList"),
+        ({"skipFilesUsedBy": "10000001"}, Refused, "skipFilesUsedBy"),
+        ({"jobParameters": [template("input", "${IN}", "a.b", offset=-1)]}, BadRequest, "offset"),
         ({"buildSpec": {"archiveName": "x"}}, BadRequest, "jobParameters"),
         ({"container_name": "two words"}, Refused, "container_name"),
         ({"container_name": "-x"}, Refused, "container_name"),
@@ -279,9 +310,6 @@ def test_single_attributes(more: Mapping[str, object], attribute: str, value: ob
             "multiStepExec",
         ),
         ({"transPath": "http://elsewhere.example/trf/user/runGen"}, Refused, "transPath"),
-        ({"excludedSite": ["BAD"]}, Refused, "excludedSite"),
-        ({"includedSite": ["A", "B"], "site": None}, Refused, "includedSite"),
-        ({"jobParameters": [template("input", "${IN}", "a.b", include="x.*")]}, Refused, "jobParameters[0]"),
     ],
 )
 def test_refusals_name_the_key_and_say_what_would_be_right(

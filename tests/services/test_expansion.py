@@ -14,9 +14,9 @@ from sqlalchemy import Connection, RowMapping
 from panda.ddm.port import DatasetSpec, Did, FileSpec
 from panda.domain.lease import Lease
 from panda.domain.states import TaskStage
-from panda.domain.work import InputSpec, Split, TaskRequest
-from panda.errors import LeaseLost
-from panda.services import assign, control, prepare, story
+from panda.domain.work import InputSpec, Selection, Split, TaskRequest
+from panda.errors import LeaseLost, Refused
+from panda.services import assign, control, prepare, preview, story, submit
 from panda.services.context import Context
 from panda.services.prepare import Expanded
 from panda.store import inputs
@@ -132,6 +132,60 @@ def test_a_number_of_jobs_with_input_shares_the_files_out(campaign: Campaign) ->
     name = a_dataset(campaign.ctx, [File(1)] * 10)
     task, _ = expanded(campaign, a_request(Split(n_jobs=4), InputSpec("IN", (name,))))
     assert [job["input_count"] for job in jobs_of(campaign, task)] == [3, 3, 3, 1]
+
+
+def lfns_of(campaign: Campaign, task: int, stream: str = "IN") -> list[list[int]]:
+    """The numbers at the end of the input files' names, of each job of a task."""
+    jobs = [job["id"] for job in jobs_of(campaign, task)]
+    with campaign.ctx.engine.connect() as connection:
+        rows = inputs.files_of_jobs(connection, jobs)
+    mine = [(row["job_id"], int(row["lfn"][-6:])) for row in rows if row["stream_name"] == stream]
+    return [[number for one, number in mine if one == job] for job in jobs]
+
+
+@pytest.mark.parametrize(
+    ("selection", "split", "expected"),
+    [
+        (Selection(skip=4), Split(files_per_job=2), [[4, 5], [0, 1], [2]]),
+        (Selection(skip=4), Split(files_per_job=2, max_files=3), [[4, 5], [0]]),
+        (Selection(include=(r"\.00000[0-3]$",), exclude=("2$",)), Split(files_per_job=4), [[0, 1, 3, 0], [1]]),
+        (Selection(skip=6), Split(events_per_job=15), [[0, 1], [1, 2]]),
+        (Selection(), Split(events_per_job=10, max_files=2), [[0], [1]]),
+    ],
+)
+def test_a_stream_takes_only_the_files_that_were_chosen(
+    campaign: Campaign, selection: Selection, split: Split, expected: list[list[int]]
+) -> None:
+    names = (a_dataset(campaign.ctx, [File(1)] * 6), a_dataset(campaign.ctx, [File(1)] * 3))
+    request = a_request(split, InputSpec("IN", names, selection=selection))
+    looked_at = preview.preview(campaign.ctx, request)
+    task, made = expanded(campaign, request)
+    assert lfns_of(campaign, task) == expected
+    assert (made.jobs, looked_at.jobs) == (len(expected), len(expected))
+    # The datasets themselves stay whole for the next task.
+    whole, _ = expanded(campaign, a_request(Split(files_per_job=9), InputSpec("IN", names)))
+    assert lfns_of(campaign, whole) == [[0, 1, 2, 3, 4, 5, 0, 1, 2]]
+
+
+def test_files_can_be_named_and_a_secondary_stream_can_choose_too(campaign: Campaign) -> None:
+    name, other = a_dataset(campaign.ctx, [File(1)] * 3), a_dataset(campaign.ctx, [File(1)] * 3)
+    first = InputSpec("IN", (name,), selection=Selection(files=(f"{name}.000002", f"{name}.000000", "unknown")))
+    second = InputSpec("MB", (other,), "secondary", 1, Selection(skip=2))
+    task, _ = expanded(campaign, a_request(Split(files_per_job=1), first, second))
+    assert lfns_of(campaign, task) == [[0], [2]]
+    assert lfns_of(campaign, task, "MB") == [[2], [2]]
+
+
+def test_a_choice_that_leaves_nothing_ends_the_task_and_a_broken_pattern_is_refused(campaign: Campaign) -> None:
+    name = a_dataset(campaign.ctx, [File(1)] * 3)
+    task, made = expanded(campaign, a_request(Split(), InputSpec("IN", (name,), selection=Selection(skip=3))))
+    assert "no file of theirs is chosen" in (made.failed or "")
+    assert campaign.stage(task) is TaskStage.FAILED
+    with pytest.raises(Refused, match="cannot be read") as caught:
+        submit.submit_task(
+            campaign.ctx, a_request(Split(), InputSpec("IN", (name,), selection=Selection(include=("(",)))), "t"
+        )
+    assert "'('" in (caught.value.hint or "")
 
 
 def test_without_any_rule_jobs_are_filled_up_to_the_usual_limits(campaign: Campaign) -> None:
