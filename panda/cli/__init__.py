@@ -43,6 +43,10 @@ COMMANDS = {
     "jobs": ("panda.cli.jobs:jobs_app", "List the jobs of a task."),
     "job": ("panda.cli.jobs:job_app", "Show one job: files, report, history."),
     "why": ("panda.cli.why", "Say why a task, job, site, pilot or dataset is as it is, and what would change it."),
+    "what-if": (
+        "panda.cli.whatif",
+        "Decide a task's last brokerage again with something changed; show the difference.",
+    ),
     "datasets": ("panda.cli.tasks:datasets_app", "List the datasets that tasks read and write."),
     "files": ("panda.cli.data:files_app", "List the files of a dataset or task, and where copies are."),
     "transfers": ("panda.cli.data:transfers_app", "List the blocks of files on their way."),

@@ -44,6 +44,18 @@ def last_site_decision(connection: Connection, task_id: int) -> RowMapping | Non
     )
 
 
+def last_round(connection: Connection, task_id: int) -> RowMapping | None:
+    """What did the last brokerage of a task or of its bunches look at?"""
+    return _first(
+        connection,
+        """
+        SELECT r.kind, r.at, r.snapshot FROM brokerage_decision d JOIN brokerage_round r ON r.id = d.round_id
+        WHERE d.task_id = :id ORDER BY d.id DESC LIMIT 1
+        """,
+        id=task_id,
+    )
+
+
 def bunch_groups(connection: Connection, task_id: int) -> list[RowMapping]:
     """Group a task's open bunches by state, site and what they wait for; the oldest of each stands for its group."""
     return _all(

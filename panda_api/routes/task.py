@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 
 from panda.auth.permission import permitted
 from panda.errors import Refused
-from panda.services import control, ownership, preview, read, submit, survey
+from panda.services import control, ownership, preview, read, submit, survey, whatif
 from panda_api.body import WireRoute
 from panda_api.context import ASYNCHRONOUS, Ctx
 from panda_api.envelope import Envelope, WireResponse, succeeded
@@ -22,6 +22,7 @@ from panda_api.wire.task import (
     TaskCommand,
     TaskId,
     TaskOrder,
+    WhatIfTask,
 )
 
 router = APIRouter(prefix="/api/v1/task", tags=["task"], route_class=WireRoute)
@@ -52,6 +53,13 @@ def preview_task(wanted: PreviewTask, ctx: Ctx, caller: Submitter) -> WireRespon
     if wanted.expected is not None:
         expected = preview.Expected(wanted.expected.files, wanted.expected.events_per_file)
     return succeeded(preview.preview(ctx, permitted(caller, wanted.request.request(caller.name)), expected))
+
+
+@router.post("/what_if", response_model=Envelope)
+def what_if(wanted: WhatIfTask, ctx: Ctx, caller: Reader) -> WireResponse:
+    """The task's last brokerage decided again over what it saw, with changes, and the difference. Nothing is stored."""
+    ownership.check_tasks(ctx, caller, [wanted.task_id])
+    return succeeded(whatif.what_if(ctx, wanted.task_id, wanted.changes))
 
 
 @router.get("/get_status", response_model=Envelope)

@@ -137,6 +137,15 @@ class PreviewTask(WireModel):
 TaskId = Annotated[int, Field(ge=1, le=2**63 - 1, description="The task's id (jediTaskID).")]
 
 
+class WhatIfTask(WireModel):
+    """A task whose last brokerage is to be decided again, with changes."""
+
+    task_id: TaskId
+    changes: list[str] = Field(
+        min_length=1, max_length=100, description="As in BNL.memory_mb=8000, threshold.sites_kept=3, request.cores=1."
+    )
+
+
 class TaskCommand(WireModel):
     """A command to one task."""
 

@@ -228,3 +228,29 @@ def test_the_exit_codes_are_told(panda: Panda) -> None:
     shown = " ".join(panda("--help").out.split())
     assert "3 the API" in shown
     assert "--install-completion" in shown
+
+
+def test_what_if_decides_again_over_what_was_seen(panda: Panda, campaign: Campaign) -> None:
+    task = campaign.submit(an_evgen(n_jobs=2))
+    campaign.tell(task)
+    site = read.jobs_of(campaign.ctx, task)[0].site
+    same = json.loads(panda("what-if", task, "threshold.window_minimum_jobs=30", "--json").out)
+    assert (same["different"], same["lines"][0].split(":")[0]) == (0, "Nothing")
+    off = json.loads(panda("what-if", task, f"{site}.status=offline", "--json").out)
+    assert off["different"] == 1
+    assert f"{site} -> " in off["lines"][0]
+    stands = {name: (before, after) for name, before, after in off["candidates"]["rows"]}
+    assert stands[site][0].startswith("chosen")
+    assert stands[site][1] == f"status: {site} is offline"
+    huge = panda("what-if", task, "request.memory_mb=1000000").out
+    assert f"{site} -> nobody" in huge
+    assert "memory" in huge
+    for change, says in (
+        ("BNLL.memory_mb=1", "the round did not look at"),
+        (f"{T1}.colour=red", "has no 'colour'"),
+        (f"{T1}.memory_mb=much", "a whole number"),
+        ("nonsense", "SITE.FIELD=VALUE"),
+    ):
+        answer = panda("what-if", task, change)
+        assert (answer.code, says in answer.err) == (1, True), answer.err
+    assert "No brokerage" in panda("what-if", campaign.submit(an_evgen("other")), "threshold.sites_kept=3").err
