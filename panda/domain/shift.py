@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 
 LEAST_ENDED = 5
@@ -66,3 +67,36 @@ def slow(rate: float | None, seconds_each: float, others: Sequence[float]) -> To
         return None
     times = statistics.median(others) / rate if rate else float("inf")
     return Tone.ALERT if times >= SLOW_LINK else Tone.WARN if times >= SLOW_LINK / 2 else Tone.GOOD
+
+
+def dead(silent_s: float | None, limit_s: float, waiting: int) -> bool:
+    """Tell whether a site looks dead: jobs wait there for pilots, and none spoke for as long as one may be silent.
+
+    `silent_s` is the time since any pilot of the site asked or reported; None: none ever did.
+    """
+    return waiting > 0 and (silent_s is None or silent_s > limit_s)
+
+
+SLOW_FACTOR = 10.0
+"""So many times slower than elsewhere is slow: both in bytes a second and in the time that a block takes."""
+LEAST_BLOCKS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How blocks of files came to a storage lately: their number, median time (s) and median bytes a second."""
+
+    rse: str
+    blocks: int
+    seconds: float
+    bytes_per_s: float
+
+
+def slow_way(here: Pace, elsewhere: Pace | None) -> bool:
+    """Tell whether the way to a storage is slow: ten times slower than the others, for reasons that size is not."""
+    return (
+        elsewhere is not None
+        and elsewhere.blocks >= LEAST_BLOCKS
+        and here.bytes_per_s * SLOW_FACTOR < elsewhere.bytes_per_s
+        and here.seconds > SLOW_FACTOR * elsewhere.seconds
+    )

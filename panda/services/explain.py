@@ -1,6 +1,6 @@
 """Why a task, bunch or job is where it is: one readable answer from stored facts, with what would change it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,6 +13,7 @@ from panda.services.failures import failures
 from panda.services.read import BunchView, JobView, TaskView
 from panda.services.reasons import Facts, ago, clock, counted, lasting
 from panda.services.trouble import black_holes, blame
+from panda.services.verdicts import dead_site, slow_way, stuck_storage
 from panda.store import causes
 from panda.store import explain as store
 
@@ -176,12 +177,21 @@ def _waits_for_files(ctx: Context, bunch: BunchView, now: datetime) -> _Part:
         lines.append("Its input files were not looked for at the site yet: the task's next story does.")
     elif missing:
         lines.append(f"It waits for {counted(len(missing), 'block')} of input files at {bunch.site}:")
-        lines += reasons.blocks(ctx, now, missing)
+        lines += [*reasons.blocks(ctx, now, missing), *_ways(ctx, missing)]
     else:
         lines.append("All its input is there: the next look at it (at most a minute away) makes it ready for pilots.")
     seconds = ctx.settings.watcher.assigned_s
     lines.append(reasons.limit(now, bunch.since, seconds, "assigned_s", "it is brokered again"))
     return _Part(tuple(lines))
+
+
+def _ways(ctx: Context, missing: Sequence[RowMapping]) -> list[str]:
+    """Say which ways to the storages of missing blocks are blocked or slow."""
+    lines = []
+    with ctx.engine.connect() as connection:
+        for rse in sorted({row["rse"] for row in missing}):
+            lines += [*stuck_storage(rse, missing), *slow_way(connection, rse, ())]
+    return lines
 
 
 def _waits_for_pilot(ctx: Context, bunch: BunchView, now: datetime) -> _Part:
@@ -198,6 +208,7 @@ def _waits_for_pilot(ctx: Context, bunch: BunchView, now: datetime) -> _Part:
             )
         lines += _in_queue(connection, bunch, site)
         lines.append(reasons.pilots(connection, now, site["id"], site["name"]))
+        lines += dead_site(ctx, connection, now, survey.site(ctx, site["name"]))
     seconds = ctx.settings.watcher.activated_s
     lines.append(reasons.limit(now, bunch.since, seconds, "activated_s", "it is brokered again"))
     return _Part(tuple(lines))

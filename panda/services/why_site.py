@@ -16,6 +16,7 @@ from panda.services.reasons import Facts, ago, clock, counted, lasting
 from panda.services.remedies import remedies
 from panda.services.survey import SiteView
 from panda.services.trouble import failing
+from panda.services.verdicts import dead_site, slow_way, stuck_storage
 from panda.store import causes
 
 HOURS = 12.0
@@ -28,10 +29,12 @@ def why_site(ctx: Context, name: str) -> Explanation:
     lines = [_status(now, site)]
     with ctx.engine.connect() as connection:
         lines += _who(connection, now, site)
+        moving = causes.blocks_at(connection, site.id, reasons.MOST_BLOCKS)
+        lines += [*dead_site(ctx, connection, now, site), *stuck_storage(site.rse, moving)]
+        lines += slow_way(connection, site.rse, ())
         lines += [reasons.pilots(connection, now, site.id, name), *reasons.queues(connection, site.id)]
         lines += _work(connection, now, site)
         lines += _brokerage(connection, now, name)
-        moving = causes.blocks_at(connection, site.id, reasons.MOST_BLOCKS)
     found = failures(ctx, hours=HOURS, site=name)
     lines += failing(now, found, HOURS)
     lines += _transfers(ctx, now, moving)

@@ -65,7 +65,7 @@ _JOBS = text("""
     LEFT JOIN job_report r ON r.job_id = j.id
     LEFT JOIN in_hand h ON h.job_id = j.id
     LEFT JOIN LATERAL (
-        SELECT at, why FROM job_event WHERE job_id = j.id AND j.status IS NOT NULL ORDER BY id DESC LIMIT 1
+        SELECT at, why FROM job_event WHERE job_id = j.id AND j.status IS NOT NULL ORDER BY id + 0 DESC LIMIT 1
     ) e ON true
 """)
 

@@ -92,11 +92,14 @@ _JOBS = """
     LEFT JOIN site s ON s.id = COALESCE(j.site_id, b.site_id)
     LEFT JOIN in_hand h ON h.job_id = j.id
     LEFT JOIN job_report r ON r.job_id = j.id
-    LEFT JOIN LATERAL (SELECT at, why FROM job_event e WHERE e.job_id = j.id ORDER BY e.id DESC LIMIT 1) own ON true
     LEFT JOIN LATERAL (
-        SELECT at, why FROM job_event e WHERE e.bunch_id = j.bunch_id AND j.status IS NULL ORDER BY e.id DESC LIMIT 1
+        SELECT at, why FROM job_event e WHERE e.job_id = j.id ORDER BY e.id + 0 DESC LIMIT 1
+    ) own ON true
+    LEFT JOIN LATERAL (
+        SELECT at, why FROM job_event e WHERE e.bunch_id = j.bunch_id AND j.status IS NULL
+        ORDER BY e.id + 0 DESC LIMIT 1
     ) common ON true
-    LEFT JOIN LATERAL (SELECT at FROM job_event e WHERE e.bunch_id = j.bunch_id ORDER BY e.id LIMIT 1) born ON true
+    LEFT JOIN LATERAL (SELECT at FROM job_event e WHERE e.bunch_id = j.bunch_id ORDER BY e.id + 0 LIMIT 1) born ON true
     CROSS JOIN LATERAL (SELECT COALESCE(own.at, common.at) AS at, COALESCE(own.why, common.why) AS why) last
 """
 _JOBS_OF = (

@@ -1,56 +1,26 @@
 """The pages in a real browser: light and dark, no error in its console, no word to another host, keys and trees."""
 
-import json
-import shutil
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from selenium import webdriver
-from selenium.webdriver.chrome.options import Options
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from panda_api.monitor.pages.every import PAGES
+from tests.support.browsing import asked_hosts, browsing, log_of, needs_browser
 from tests.support.serving import Caller
 
-BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1400,1000")
 FLAT = [one.path for one in PAGES if "{" not in one.path]
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(BROWSER is None or DRIVER is None, reason="needs Debian's chromium and chromium-driver"),
-]
+pytestmark = [pytest.mark.slow, needs_browser]
 
 
 @pytest.fixture
 def browser() -> Iterator[webdriver.Chrome]:
     """A headless Chromium that keeps what its console and its network say."""
-    options = Options()
-    options.binary_location = BROWSER or ""
-    for one in OPTIONS:
-        options.add_argument(one)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER or ""))
-    try:
+    with browsing() as driver:
         yield driver
-    finally:
-        driver.quit()
-
-
-def log_of(browser: webdriver.Chrome, kind: str) -> list[dict[str, Any]]:
-    """What one of the browser's logs says since the last call."""
-    found: list[dict[str, Any]] = browser.get_log(kind)  # type: ignore[no-untyped-call]  # selenium's own
-    return found
-
-
-def asked_hosts(browser: webdriver.Chrome) -> set[str]:
-    """Every address that the browser asked for since the last call, as scheme and host."""
-    told = [json.loads(one["message"])["message"] for one in log_of(browser, "performance")]
-    urls = [one["params"]["request"]["url"] for one in told if one["method"] == "Network.requestWillBeSent"]
-    return {"/".join(url.split("/")[:3]) for url in urls if url.startswith("http")}
 
 
 @pytest.mark.usefixtures("scene")

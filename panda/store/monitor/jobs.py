@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from panda.domain.pattern import Pattern
 from panda.domain.states import FINAL_JOB, IN_HAND, JobStatus
+from panda.store.monitor import many
 from panda.store.monitor.errors import FAILED_WITH, WORDS
 from panda.store.monitor.snapshot import Clauses, Row, Span, rows
 
@@ -40,6 +41,7 @@ SUMMARISED = (
     "status", "cloud", "site", "task", "user", "vo", "label", "type", "processing", "share", "transformation",
     "attempt", "node",
 )  # fmt: skip
+_COUNTED = {name: column for name, column in ATTRIBUTES.items() if name not in many.FINE}
 SORTS: Mapping[str, str] = {
     "id": "p.id",
     "task": "p.task_id",
@@ -49,7 +51,8 @@ SORTS: Mapping[str, str] = {
     "attempt": "p.attempt",
     "wall": "r.wall_s",
 }
-VALUES_SHOWN = 40
+MOST_LOOKED_AT = 20_000
+"""More jobs are not looked at one by one to be summed up: half a second of the database's time."""
 
 _COLUMNS = "j.id, j.task_id, j.bunch_id, j.attempt, j.ordinal, j.priority_offset"
 _LIVE = {
@@ -94,10 +97,11 @@ class JobsWanted:
     @property
     def timeless(self) -> bool:
         """Whether jobs that ended at any time are meant."""
-        return self.ids is not None or self._tasks is not None
+        return self.ids is not None or self.tasks is not None
 
     @property
-    def _tasks(self) -> tuple[int, ...] | None:
+    def tasks(self) -> tuple[int, ...] | None:
+        """The tasks that are asked for by number."""
         return self.filters["task"].numbers if "task" in self.filters else None
 
 
@@ -108,24 +112,60 @@ class JobsFound:
     total: int
     jobs: list[Row]
     summary: list[Row]
+    whole: bool = True
 
 
 def found(
-    connection: Connection, wanted: JobsWanted, *, sort: str, limit: int, offset: int, summarise: bool = True
+    connection: Connection, wanted: JobsWanted, *, sort: str, limit: int, offset: int, most: int = MOST_LOOKED_AT
 ) -> JobsFound:
-    """Which jobs does the filter let through? `sort` is a name of SORTS, with `-` for the largest first."""
+    """Which jobs does the filter let through? `sort` is a name of SORTS, with `-` for the largest first.
+
+    More than `most` are counted by counters: the summary is then not `whole`, what is a job's own is missing in it.
+    """
+    if wanted.ids is None and many.countable(wanted.filters):
+        counted = many.tally(connection, _COUNTED, wanted.span, wanted.filters, wanted.tasks)
+        total = counted[0]["n"]
+        if total > most:
+            ids = _newest(connection, wanted, sort, limit, offset)
+            return JobsFound(total, described(connection, ids), counted[1:], whole=False)
+    return _looked_at(connection, wanted, sort=sort, limit=limit, offset=offset)
+
+
+def _newest(connection: Connection, wanted: JobsWanted, sort: str, limit: int, offset: int) -> list[int]:
+    """Read the numbers of a page's jobs without looking at all of them, if it is sorted by number."""
+    if wanted.tasks is not None or sort not in {"id", "-id"}:
+        picked, values = _picked(wanted)
+        return _page(connection, picked, values, sort=sort, limit=limit, offset=offset)
+    clauses = Clauses()
+    clauses.those_of(ATTRIBUTES, wanted.filters)
+    branches = _branches(wanted.filters.get("status", Pattern()))
+    values = clauses.values | {"since": wanted.span.since, "until": wanted.span.until}
+    return many.newest(
+        connection, branches, clauses.both, values, ascending=sort == "id", limit=limit, offset=offset
+    )  # fmt: skip
+
+
+def _looked_at(connection: Connection, wanted: JobsWanted, *, sort: str, limit: int, offset: int) -> JobsFound:
+    """Look at every job that the filter lets through."""
     picked, values = _picked(wanted)
     total = rows(connection, f"{picked} SELECT count(*) AS n FROM chosen", values)[0]["n"]
-    summary = rows(connection, picked + _summary(), values) if summarise else []
+    summary = rows(connection, picked + _summary(), values)
+    ids = _page(connection, picked, values, sort=sort, limit=limit, offset=offset)
+    return JobsFound(total, described(connection, ids), summary)
+
+
+def _page(
+    connection: Connection, picked: str, values: Mapping[str, object], *, sort: str, limit: int, offset: int
+) -> list[int]:
     column = SORTS[sort.removeprefix("-")]
     direction = "DESC" if sort.startswith("-") else "ASC"
-    ids = rows(
+    found = rows(
         connection,
         f"{picked} SELECT p.id FROM {_JOINED.replace('picked p', 'chosen p')} "
         f"ORDER BY {column} {direction} NULLS LAST, p.id DESC LIMIT :limit OFFSET :offset",
-        values | {"limit": limit, "offset": offset},
+        {**values, "limit": limit, "offset": offset},
     )
-    return JobsFound(total, described(connection, [one["id"] for one in ids]), summary)
+    return [one["id"] for one in found]
 
 
 def described(connection: Connection, ids: Sequence[int]) -> list[Row]:
@@ -139,9 +179,8 @@ def _picked(wanted: JobsWanted) -> tuple[str, dict[str, object]]:
     if wanted.timeless:
         if wanted.ids is not None:
             inner.among("j.id", wanted.ids)
-        tasks = wanted.filters["task"].numbers if "task" in wanted.filters else None
-        if tasks is not None:
-            inner.among("j.task_id", tasks)
+        if wanted.tasks is not None:
+            inner.among("j.task_id", wanted.tasks)
         branches = [_NAMED.format(which=inner.both)]
     else:
         branches = _branches(wanted.filters.get("status", Pattern()))
@@ -182,13 +221,14 @@ def _summary() -> str:
             SELECT *, row_number() OVER (PARTITION BY attribute ORDER BY n DESC, value) AS place,
                    count(*) OVER (PARTITION BY attribute) AS "values" FROM counted
         )
-        SELECT attribute, value, n, "values" FROM ranked WHERE place <= {VALUES_SHOWN} ORDER BY attribute, place"""
+        SELECT attribute, value, n, "values" FROM ranked WHERE place <= {many.VALUES_SHOWN} ORDER BY attribute, place"""
 
 
 def _safe(name: str) -> str:
     return f"a_{name}"
 
 
+# `+ 0`: the newest event of a job or bunch is found by its index, never by walking back over all events until one fits.
 _DESCRIBED = """
     SELECT j.id, j.task_id, t.name AS task_name, j.ordinal, j.attempt, j.parent_id, j.bunch_id,
            COALESCE(j.status, b.state::text::job_status) AS status, s.name AS site, COALESCE(s.cloud, t.cloud) AS cloud,
@@ -200,12 +240,13 @@ _DESCRIBED = """
     LEFT JOIN site s ON s.id = CASE WHEN j.status IS NULL THEN b.site_id ELSE j.site_id END
     LEFT JOIN in_hand h ON h.job_id = j.id LEFT JOIN job_report r ON r.job_id = j.id
     LEFT JOIN LATERAL (
-        SELECT at, why FROM job_event e WHERE e.job_id = j.id AND e.to_state IS NOT NULL ORDER BY e.id DESC LIMIT 1
+        SELECT at, why FROM job_event e WHERE e.job_id = j.id AND e.to_state IS NOT NULL ORDER BY e.id + 0 DESC LIMIT 1
     ) own ON true
     LEFT JOIN LATERAL (
-        SELECT at, why FROM job_event e WHERE e.bunch_id = j.bunch_id AND j.status IS NULL ORDER BY e.id DESC LIMIT 1
+        SELECT at, why FROM job_event e WHERE e.bunch_id = j.bunch_id AND j.status IS NULL
+        ORDER BY e.id + 0 DESC LIMIT 1
     ) common ON true
-    LEFT JOIN LATERAL (SELECT at FROM job_event e WHERE e.bunch_id = j.bunch_id ORDER BY e.id LIMIT 1) born ON true
+    LEFT JOIN LATERAL (SELECT at FROM job_event e WHERE e.bunch_id = j.bunch_id ORDER BY e.id + 0 LIMIT 1) born ON true
     CROSS JOIN LATERAL (SELECT COALESCE(own.at, common.at) AS at, COALESCE(own.why, common.why) AS why) last
     ORDER BY i.place
 """

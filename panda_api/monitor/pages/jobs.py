@@ -17,6 +17,8 @@ def page(look: Look) -> Page:
     wanted = jobs.JobsWanted(asked.span, asked.filters, _ids(look))
     found = jobs.found(look.connection, wanted, sort=asked.sort, limit=asked.limit, offset=asked.offset)
     time = "of any time" if wanted.timeless else "live ones, and those that ended in the span"
+    if not found.whole:
+        time += f"; more than {jobs.MOST_LOOKED_AT:,} are not summed up by attempt, node and error: narrow them down"
     summary = in_order(facets(asked, found.summary), (*jobs.SUMMARISED, "error"))
     table = Table(
         "jobs",

@@ -4,9 +4,12 @@ from collections import Counter
 from collections.abc import Iterator
 
 from panda.domain import shift
-from panda.services.monitor import errors, operations, overview
+from panda.domain.pattern import parse
+from panda.services import verdicts
+from panda.services.monitor import data, errors, operations, overview
+from panda.services.reasons import span
 from panda_api.monitor.asked import Vocabulary, address, only
-from panda_api.monitor.blocks import Column, Page, Table, Tile, Tiles
+from panda_api.monitor.blocks import Column, Page, Row, Table, Tile, Tiles
 from panda_api.monitor.routes import Look, PageSpec
 
 VOCABULARY = Vocabulary(hours=24)
@@ -17,6 +20,7 @@ PILED_UP = {
     "transferring": "outputs do not reach the tier 1: see the transfers",
 }
 MOST_CODES = 10
+MOST_BLOCKS = 1000
 
 
 def page(look: Look) -> Page:
@@ -51,6 +55,7 @@ COLUMNS = (
 def findings(look: Look) -> Iterator[dict[str, object]]:
     """Whatever one of the rules finds."""
     yield from _sites(look)
+    yield from _transfers(look)
     yield from _nodes_and_codes(look)
     yield from _system(look)
 
@@ -92,25 +97,52 @@ def _sites(look: Look) -> Iterator[dict[str, object]]:
                 link = address("/jobs", site=only(site), status=state)
                 yield _found(str(piled), about, f"jobs pile up in {state}", counts[state], link, advice)
     for one in overview.sites(look.connection):
-        busy = jobs.get(one["name"], Counter())["activated"]
-        if one["status"] == "online" and busy and not one["nodes"]:
-            yield _found(
-                "alert",
-                f"site {one['name']}",
-                "jobs are ready and no pilot was seen in 3 h",
-                busy,
-                address("/workers", site=only(one["name"])),
-                "factory or batch system of the site",
-            )
-        if one["status"] != "online":
-            yield _found(
-                "warn",
-                f"site {one['name']}",
-                f"is {one['status']}: {one['comment'] or 'no comment'}",
-                busy,
-                f"/site/{one['name']}",
-                "keep its log until it is online again",
-            )
+        yield from _site(look, one, jobs.get(one["name"], Counter())["activated"])
+
+
+def _site(look: Look, one: Row, waiting: int) -> Iterator[dict[str, object]]:
+    """Say of a site that it looks dead, or that it is off."""
+    about = f"site {one['name']}"
+    silent = (look.now - one["last_seen"]).total_seconds() if one["last_seen"] is not None else None
+    if one["status"] != "offline" and shift.dead(silent, look.ctx.settings.watcher.running_s, waiting):
+        since = f"since {span(silent)}" if silent is not None else "ever"
+        yield _found(
+            "alert",
+            about,
+            f"looks dead: jobs are ready and no pilot was heard of {since}",
+            waiting,
+            f"/site/{one['name']}",
+            "factory or batch system of the site: tell it, and set it brokeroff meanwhile",
+        )
+    if one["status"] != "online":
+        yield _found(
+            "warn",
+            about,
+            f"is {one['status']}: {one['comment'] or 'no comment'}",
+            waiting,
+            f"/site/{one['name']}",
+            "keep its log until it is online again",
+        )
+
+
+def _transfers(look: Look) -> Iterator[dict[str, object]]:
+    """Say which storages take no files, and which ways are slow."""
+    _total, blocks, _summary = data.blocks(
+        look.connection, look.asked.span, {"status": parse("stuck")}, limit=MOST_BLOCKS, offset=0
+    )
+    stuck = {row["rse"]: row for row in blocks}
+    for rse, row in sorted(stuck.items()):
+        n = sum(one["rse"] == rse for one in blocks)
+        link = address("/ddm", rse=only(rse), status="stuck")
+        yield _found(
+            "alert", f"storage {rse}", f"files do not get there: {row['error'] or 'no error was told'}", n, link,
+            "the storage of the site: tell it; the transfers are tried again by themselves",
+        )  # fmt: skip
+    for here, usual in verdicts.slow_ways(look.connection):
+        yield _found(
+            "warn", f"storage {here.rse}", f"the way there is slow: {verdicts.in_numbers(here, usual)}", here.blocks,
+            address("/ddm", rse=only(here.rse)), "the link to the site: tell the network people",
+        )  # fmt: skip
 
 
 def _nodes_and_codes(look: Look) -> Iterator[dict[str, object]]:

@@ -5,12 +5,14 @@ from collections import Counter
 from panda.domain import shift
 from panda.domain.pattern import exactly, parse
 from panda.errors import NotFound
+from panda.services import why_site
 from panda.services.monitor import errors, operations, overview
 from panda_api.monitor.asked import Vocabulary, address, only
 from panda_api.monitor.blocks import Block, Column, Fact, Facts, Page, Row, Table, Tile, Tiles
 from panda_api.monitor.charts import Line, Plot
 from panda_api.monitor.pages.errors import CODE_COLUMNS
 from panda_api.monitor.pages.linked import STATES, job_parts, jobs_page, site_link
+from panda_api.monitor.pages.told import why
 from panda_api.monitor.routes import Look, PageSpec
 
 LIST = Vocabulary(filters=("cloud", "site", "status"), hours=12)
@@ -80,7 +82,8 @@ def page(look: Look) -> Page:
     jobs: Counter[str] = Counter()
     for row in overview.counts(look.connection, wanted):
         jobs[row["status"]] += row["n"]
-    blocks: list[Block] = [_tiles(look, name, jobs), _plot(look, wanted), _facts(site), _queues(look, name)]
+    blocks: list[Block] = [_tiles(look, name, jobs), *why(why_site.why_site(look.ctx, name)), _plot(look, wanted)]
+    blocks += [_facts(site), _queues(look, name)]
     made = errors.by_code(look.connection, look.asked.span, own)
     blocks.append(
         Table("errors", "Errors", CODE_COLUMNS(look.asked, site=name), made, empty="No job failed in the span.")

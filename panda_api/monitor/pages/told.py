@@ -11,5 +11,6 @@ def why(explanation: Explanation) -> list[Block]:
         names = explanation.table.columns
         columns = [Column(name, name, "long" if name == "why" else "text") for name in names]
         rows = [dict(zip(names, row, strict=True)) for row in explanation.table.rows]
-        blocks.append(Table("candidates", "What brokerage looked at", columns, rows))
+        title = "What brokerage looked at" if names[0] == "candidate" else "What speaks for it"
+        blocks.append(Table("candidates", title, columns, rows))
     return blocks

@@ -1,0 +1,159 @@
+"""The monitor's pages and `panda why` on a large past against a trivial query: CPU of server and database for each.
+
+`--final` jobs have ended, `--active` live. The trivial query reads one job by its number, through the same driver.
+Every page has a limit, a ratio to that query; the program ends with 1 if one is above it.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import requests
+from sqlalchemy import text
+
+from benchmarks.archive import fill
+from benchmarks.cost import of_process, of_server, pressure
+from benchmarks.stand import Api, Stand, standing
+
+TRIVIAL = text("SELECT * FROM job WHERE id = :id")
+WHY = "/api/v1/monitor/why?kind={}&name={}"
+
+
+def pages(stand: Stand) -> dict[str, tuple[str, float]]:
+    """What is measured: name -> address and limit, as a ratio to the trivial query."""
+    live = stand.value("SELECT max(job_id) FROM ready")
+    held = stand.value("SELECT max(job_id) FROM in_hand")
+    ended = stand.value("SELECT max(job_id) FROM job_report")
+    task = stand.value("SELECT task_id FROM job WHERE id = :job", job=live)
+    past = stand.value("SELECT task_id FROM job WHERE id = :job", job=ended)
+    dataset = stand.value("SELECT name FROM dataset WHERE task_id = :task", task=past)
+    return {
+        "dashboard": ("/", 2000),
+        "dashboard of a task": (f"/?task={task}", 800),
+        "tasks": ("/tasks", 400),
+        "live task": (f"/task/{task}", 1500),
+        "past task": (f"/task/{past}", 1500),
+        "jobs": ("/jobs", 2500),
+        "jobs failed": ("/jobs?status=failed", 1500),
+        "jobs running": ("/jobs?status=running", 2500),
+        "jobs of a site": ("/jobs?site=S1", 1500),
+        "jobs of a live task": (f"/jobs?task={task}", 1500),
+        "jobs of a past task": (f"/jobs?task={past}", 1500),
+        "live job": (f"/job/{live}", 200),
+        "past job": (f"/job/{ended}", 200),
+        "datasets": ("/datasets", 400),
+        "dataset": (f"/dataset/{dataset}", 400),
+        "errors": ("/errors", 4000),
+        "errors of a site": ("/errors?site=S1", 1500),
+        "ddm": ("/ddm", 1500),
+        "sites": ("/sites", 800),
+        "site": ("/site/S1", 1500),
+        "workers": ("/workers", 800),
+        "shares": ("/shares", 200),
+        "incidents": ("/incidents", 400),
+        "health": ("/health", 200),
+        "report": ("/report", 4000),
+        "why ready job": (WHY.format("job", live), 200),
+        "why held job": (WHY.format("job", held), 200),
+        "why ended job": (WHY.format("job", ended), 200),
+        "why live task": (WHY.format("task", task), 500),
+        "why past task": (WHY.format("task", past), 1000),
+        "why site": (WHY.format("site", "S1"), 1000),
+        "why pilot": (WHY.format("pilot", f"local:{held}"), 200),
+        "why dataset": (WHY.format("dataset", dataset), 400),
+    }
+
+
+class Meter:
+    """CPU (s) of the server and the database for something that is done again and again."""
+
+    def __init__(self, stand: Stand, api: Api) -> None:
+        self._stand, self._api = stand, api
+
+    def each(self, do: Callable[[], object], seconds: float, least: int) -> tuple[float, float]:
+        """CPU and wall time (s) of one: it is done for so many seconds, `least` times at least."""
+        cpu, start, n = self._used(), time.perf_counter(), 0
+        while n < least or time.perf_counter() - start < seconds:
+            do()
+            n += 1
+        return (self._used() - cpu) / n, (time.perf_counter() - start) / n
+
+    def _used(self) -> float:
+        return of_server(self._stand.address.pid) + of_process(self._api.process.pid)
+
+
+def measure(stand: Stand, api: Api, options: argparse.Namespace) -> list[str]:
+    """Measure every page between two measurements of the trivial query; returns those above their limits."""
+    meter, above = Meter(stand, api), []
+    session = requests.Session()
+    session.trust_env = False
+    top = stand.value("SELECT max(id) FROM job")
+    connection = stand.engine.connect()
+
+    def trivial() -> float:
+        number = iter(range(top, 0, -7))
+        return meter.each(lambda: connection.execute(TRIVIAL, {"id": next(number)}).one(), 0.5, 1000)[0]
+
+    before = trivial()
+    for name, (path, limit) in pages(stand).items():
+        if options.only and options.only not in name:
+            continue
+        address = f"http://{api.host}:{api.port}{path}"
+
+        def get(address: str = address) -> None:
+            answer = session.get(address, timeout=120)
+            if answer.status_code != 200:
+                raise RuntimeError(f"{address}: {answer.status_code} {answer.text[:300]}")
+
+        get()
+        cpu, wall = meter.each(get, options.seconds, 3)
+        after = trivial()
+        unit = statistics.mean((before, after))
+        before, ratio = after, cpu / unit
+        verdict = "" if ratio <= limit else "  ABOVE ITS LIMIT"
+        took = f"{1e3 * cpu:8.1f} ms CPU {1e3 * wall:8.1f} ms wall"
+        print(f"  {name:22s} {took}   ratio {ratio:7.0f} of {limit:.0f}{verdict}", flush=True)
+        above += [name] if verdict else []
+    print(f"  trivial query: {1e6 * before:.0f} us CPU of the database")
+    return above
+
+
+def main() -> None:
+    """Fill, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--final", type=int, default=1_000_000)
+    parser.add_argument("--active", type=int, default=100_000)
+    parser.add_argument("--daily", type=int, default=100_000, help="how many jobs ended a day")
+    parser.add_argument("--queues", type=int, default=100)
+    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--only", default="", help="pages whose name has this in it")
+    parser.add_argument("--keep", action="store_true", help="wait for Enter at the end: to look into the database")
+    options = parser.parse_args()
+    with standing(options.queues, options.active) as stand:
+        start = time.perf_counter()
+        fill(stand.engine, options.queues, options.final, options.daily)
+        print(f"filled in {time.perf_counter() - start:.0f} s: {_size(stand)}", flush=True)
+        api = Api(stand)
+        try:
+            above = measure(stand, api, options)
+            while options.keep and input(f"{stand.url} again? ") == "y":
+                api.stop()
+                api = Api(stand)
+                above = measure(stand, api, options)
+        finally:
+            api.stop()
+        print(f"{options.final:,} ended and {options.active:,} living jobs, CPU pressure {pressure():.0f} %")
+    print(f"RATIO pages above their limits: {len(above)} {json.dumps(above)}")
+    sys.exit(bool(above))
+
+
+def _size(stand: Stand) -> str:
+    found: str = stand.value("SELECT pg_size_pretty(pg_database_size(current_database()))")
+    return found
+
+
+if __name__ == "__main__":
+    main()
