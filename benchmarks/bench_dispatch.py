@@ -24,7 +24,7 @@ NODE = {
 def calls(queues: int, connections: int, n: int, start: int) -> list[list[dict[str, object]]]:
     """What pilots of so many connections ask, each of another queue every time."""
     return [
-        [{"site_name": f"S{1 + (start + c * 131 + i * 7) % queues}", "node": f"wn{c}", **NODE} for i in range(n)]
+        [{"site_name": f"S{1 + (start + c * 131 + i * 7) % queues}", "node": f"wn{c % 8}", **NODE} for i in range(n)]
         for c in range(connections)
     ]
 

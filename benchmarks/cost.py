@@ -38,8 +38,12 @@ def children(parent: int) -> list[int]:
 
 
 def sessions(postmaster: int) -> list[int]:
-    """The backends of a PostgreSQL server that serve clients: its own workers come and go as it likes."""
-    return [pid for pid in children(postmaster) if b"[local]" in _command(pid)]
+    """The backends of a PostgreSQL server that serve clients, or did and are not cleared away yet.
+
+    The server's own workers come and go as it likes.
+    """
+    commands = {pid: _command(pid) for pid in children(postmaster)}
+    return [pid for pid, command in commands.items() if not command or b"[local]" in command]
 
 
 def _command(pid: int) -> bytes:

@@ -1,10 +1,10 @@
 """From values of the domain to the dictionaries of the wire: jobs for pilots, answers to updates, demand of queues."""
 
+import hashlib
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC
-from functools import lru_cache
 from typing import TypeAlias
 
 import orjson
@@ -22,7 +22,7 @@ STATUS_INVALID = 50
 NO_JOBS = "No jobs in PanDA"
 """The very words by which Harvester tells an empty answer from an error (wire-protocol.md 8)."""
 ANALYSIS_LABELS = frozenset({"user", "panda"})
-_LOG_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "panda:log")
+_LOG_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "panda:log").bytes
 
 
 def wire_job(job: HandedJob, source_url: str = "") -> WireJob:
@@ -105,9 +105,11 @@ def _job_name(job: HandedJob) -> str:
     return f"{job.task_name.rstrip('/')}._{job.ordinal + 1:06d}"
 
 
-@lru_cache(maxsize=4096)
 def _log_guid(scope: str, lfn: str) -> str:
-    return str(uuid.uuid5(_LOG_NAMESPACE, f"{scope}:{lfn}"))
+    """The UUID of version 5 that a log's name gives; `uuid.uuid5` takes three times as long for the same."""
+    digest = hashlib.sha1(_LOG_NAMESPACE + f"{scope}:{lfn}".encode(), usedforsecurity=False).hexdigest()
+    variant = "89ab"[int(digest[16], 16) & 3]
+    return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"
 
 
 def _identity(job: HandedJob) -> WireJob:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeAlias
 
 _ESCAPED = {"$JEDITASKID": "${TASKID}", "$TASKID": "${TASKID}", "$ORDINAL": "${SN}"}
 _PLACEHOLDER = re.compile(r"\$\{([A-Z]+)([0-9]*)(?:/([^}]*))?\}")
@@ -35,26 +36,28 @@ def lfn_of(template: str, numbers: JobNumbers) -> str:
 
 def fill(template: str, numbers: JobNumbers) -> str:
     """Replace every placeholder of a template; an unknown one stays as it is (a payload may use the shell's own)."""
-    return "".join([part if isinstance(part, str) else _value(part, numbers) for part in _parts(template)])
-
-
-@dataclass(frozen=True, slots=True)
-class _Placeholder:
-    name: str
-    index: str
-    argument: str | None
-    text: str
+    return "".join([part if part.__class__ is str else part(numbers) for part in _parts(template)])  # type: ignore[operator]
 
 
 @lru_cache(maxsize=4096)
-def _parts(template: str) -> tuple[str | _Placeholder, ...]:
+def names_outputs(template: str) -> bool:
+    """Whether a template names the job's outputs, so that they have to be known when it is filled."""
+    return "${OUT" in template
+
+
+Part: TypeAlias = str | Callable[[JobNumbers], str]
+"""Text as it stands, or what a placeholder stands for."""
+
+
+@lru_cache(maxsize=4096)
+def _parts(template: str) -> tuple[Part, ...]:
     """A template taken apart; all jobs of a task share theirs."""
     for old, new in _ESCAPED.items():
         template = template.replace(old, new)
-    parts: list[str | _Placeholder] = []
+    parts: list[Part] = []
     end = 0
     for match in _PLACEHOLDER.finditer(template):
-        parts += [template[end : match.start()], _Placeholder(match[1], match[2], match[3], match[0])]
+        parts += [template[end : match.start()], _meaning(match[1], match[2], match[3], match[0])]
         end = match.end()
     return (*parts, template[end:])
 
@@ -80,19 +83,19 @@ _SHIFTED: Mapping[str, Callable[[JobNumbers], int]] = {
 }
 
 
-def _value(place: _Placeholder, numbers: JobNumbers) -> str:
-    shifted = _SHIFTED.get(place.name)
+def _meaning(name: str, index: str, argument: str | None, text: str) -> Part:
+    """What a placeholder stands for: worked out once for all jobs of a task."""
+    shifted, simple = _SHIFTED.get(name), _SIMPLE.get(name)
     if shifted is not None:
-        offset = int(place.argument) if place.argument and place.argument.isdecimal() else 0
-        return f"{shifted(numbers) + offset}{place.index}"
-    simple = _SIMPLE.get(place.name)
+        offset = int(argument) if argument and argument.isdecimal() else 0
+        return lambda job: f"{shifted(job) + offset}{index}"
     if simple is not None:
-        return simple(numbers) + (place.index if place.name != "SN" else "")
-    if place.name == "IN":
-        return _inputs(place.argument, numbers)
-    if place.name in {"OUT", "OUTPUT"}:
-        return _outputs(place.index, numbers) if numbers.outputs else place.text
-    return place.text
+        return simple if name == "SN" or not index else lambda job: simple(job) + index
+    if name == "IN":
+        return lambda job: _inputs(argument, job)
+    if name in {"OUT", "OUTPUT"}:
+        return lambda job: _outputs(index, job) if job.outputs else text
+    return text
 
 
 def _inputs(argument: str | None, numbers: JobNumbers) -> str:

@@ -28,7 +28,12 @@ PLACE_S = 60.0
 """Age at which a queue is read again although its row is the same: its site's releases may have changed."""
 
 KEPT = 5000
-"""Pilot signatures, tasks and nodes that are kept before the oldest knowledge is thrown away at once."""
+"""Pilot signatures and tasks that are kept before the oldest knowledge is thrown away at once."""
+
+NODES_KEPT = 200_000
+GATHER_S = 2.0
+GATHERED = 200
+"""Signs of life of nodes wait this long, or for so many, before they are written down together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,8 @@ class Board:
         self._sites: dict[int, _Site] = {}
         self._tasks: dict[int, Mapping[str, object]] = {}
         self._noted: dict[tuple[int, str, bool], float] = {}
+        self._unnoted: dict[bool, set[tuple[int, str]]] = {False: set(), True: set()}
+        self._noted_at = {False: -1e9, True: -1e9}
         self._made: dict[Hashable, object] = {}
         self._used: dict[str, float] = {}
         self._deficits: dict[str, float] = {}
@@ -191,20 +198,35 @@ class Board:
 
     # --- nodes ------------------------------------------------------------------------------------------------------
     def unnoted(self, nodes: Iterable[tuple[int, str]], *, update: bool) -> set[tuple[int, str]]:
-        """Those of the nodes (site, name) whose asking, or reporting, was not written down within the last minute."""
-        limit = time.monotonic() - queue.ACTIVITY_S
-        return {one for one in nodes if self._noted.get((*one, update), -1e9) < limit}
+        """The nodes (site, name) whose asking, or reporting, is to be written down now.
+
+        A node is written down once in a while only, and at once where it is the first of its site; the others gather,
+        as nothing but counts of nodes depends on them: one write for many costs each a part.
+        """
+        now = time.monotonic()
+        limit = now - queue.ACTIVITY_S
+        fresh = [one for one in nodes if self._noted.get((*one, update), -1e9) < limit]
+        waiting = self._unnoted[update]
+        waiting.update(fresh)
+        if not waiting:
+            return set()
+        of_new_sites = any(self._noted.get((site, "", update), -1e9) < limit for site, _ in fresh)
+        due = len(waiting) >= GATHERED or now - self._noted_at[update] > GATHER_S
+        return set(waiting) if of_new_sites or due else set()
 
     def note(self, nodes: Iterable[tuple[int, str]], *, update: bool) -> None:
         """Remember that this was written down, now that it is committed."""
         now = time.monotonic()
         with self._lock:
             for one in nodes:
-                _keep(self._noted, (*one, update), now)
+                _keep(self._noted, (*one, update), now, NODES_KEPT)
+                _keep(self._noted, (one[0], "", update), now, NODES_KEPT)
+                self._unnoted[update].discard(one)
+                self._noted_at[update] = now
 
 
-def _keep(kept: dict[Key, Value], key: Key, value: Value) -> None:
-    if len(kept) >= KEPT and key not in kept:
+def _keep(kept: dict[Key, Value], key: Key, value: Value, most: int = KEPT) -> None:
+    if len(kept) >= most and key not in kept:
         kept.clear()
     kept[key] = value
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, RowMapping
 
 from panda.domain.dispatch import HandedInput, HandedJob, HandedOutput
 from panda.domain.names import scope_of
-from panda.domain.templates import JobNumbers, fill, lfn_of
+from panda.domain.templates import JobNumbers, fill, lfn_of, names_outputs
 from panda.services.board import Board, Place
 from panda.services.context import Context
 from panda.store import facts, handover, inputs
@@ -124,8 +124,9 @@ def _one(row: JobRow, files: Sequence[RowMapping], place: RowMapping, frame: _Fr
             for one in frame.outputs
         ]
     )
-    numbers = job_numbers(row, files, frame.source_url, tuple([one.lfn for one in outputs if one.kind != "log"]))
     template = row["own_parameters"] if row["own_parameters"] is not None else row["parameters"]
+    if names_outputs(template):
+        numbers = job_numbers(row, files, frame.source_url, tuple([one.lfn for one in outputs if one.kind != "log"]))
     return HandedJob(
         job_id=row["id"],
         task_id=row["task_id"],

@@ -6,10 +6,13 @@ that costs more than running it for one pilot. `EXECUTE` skips it. Values of a b
 
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
+import psycopg2
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 _NAME = re.compile(r"(?<!:):([a-z_]+)")
 _PREPARED = "panda_prepared"
@@ -34,14 +37,22 @@ class Prepared:
         object.__setattr__(self, "execute", f"EXECUTE {self.name} ({places})" if names else f"EXECUTE {self.name}")
 
     def run(self, connection: Connection, **values: object) -> Sequence[Any]:
-        """All rows that the statement gives with these values."""
+        """All rows that the statement gives with these values.
+
+        It goes to the driver directly, in the connection's transaction: what SQLAlchemy does around a statement costs
+        as much as the statement itself. Errors are SQLAlchemy's all the same.
+        """
         known = connection.info.setdefault(_PREPARED, set())
-        if self.name not in known:
-            connection.exec_driver_sql(self.prepare)
-            known.add(self.name)
-        given = tuple(values[name] for name in self.parameters)
-        result = connection.exec_driver_sql(self.execute, given)
-        return result.fetchall() if result.returns_rows else ()
+        given = tuple([values[name] for name in self.parameters])
+        try:
+            with closing(connection.connection.cursor()) as cursor:
+                if self.name not in known:
+                    cursor.execute(self.prepare)
+                    known.add(self.name)
+                cursor.execute(self.execute, given)
+                return cursor.fetchall() if cursor.description else ()
+        except psycopg2.Error as error:
+            raise DBAPIError.instance(self.execute, given, error, psycopg2.Error, dialect=connection.dialect) from error
 
 
 def numbers(values: Iterable[int | float | None]) -> str:

@@ -113,7 +113,8 @@ def refill_ready(connection: Connection, bunches: list[int]) -> int:
         """),
         wanted,
     )
-    return max(0, sum(n for _, n in made) - gone.rowcount)
+    put_back: int = sum(n for _, n in made) - gone.rowcount
+    return max(0, put_back)
 
 
 def bunches_missing_in_ready(connection: Connection, limit: int, task_id: int | None = None) -> list[int]:
@@ -183,17 +184,19 @@ def marks(connection: Connection, names: Collection[str]) -> dict[str, Mark]:
     return {row[0]: Mark(row[1], row[2], row[3]) for row in _MARKS.run(connection, names=texts(names))}
 
 
+ACTIVITY_S = 300
+"""How often a node's sign of life is written down; who reads them thinks in hours (domain.md 2)."""
+
 _ACTIVITY = """
     INSERT INTO pilot_activity (site_id, node, {column})
     SELECT u.site_id, u.node, now() FROM unnest(CAST(:sites AS smallint[]), CAST(:nodes AS text[])) AS u (site_id, node)
     WHERE NOT EXISTS (SELECT 1 FROM pilot_activity p WHERE p.site_id = u.site_id AND p.node = u.node
-                      AND p.{column} > now() - interval '60 s')
+                      AND p.{column} > now() - interval '{seconds} s')
     ORDER BY u.site_id, u.node
     ON CONFLICT (site_id, node) DO UPDATE SET {column} = now()
 """
-_ASKED = Prepared("panda_asked", _ACTIVITY.format(column="last_get_job"))
-_REPORTED = Prepared("panda_reported", _ACTIVITY.format(column="last_update_job"))
-ACTIVITY_S = 60.0
+_ASKED = Prepared("panda_asked", _ACTIVITY.format(column="last_get_job", seconds=ACTIVITY_S))
+_REPORTED = Prepared("panda_reported", _ACTIVITY.format(column="last_update_job", seconds=ACTIVITY_S))
 NODE_LENGTH = 200
 
 
