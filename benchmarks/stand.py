@@ -73,6 +73,9 @@ _LIMIT = """
     INSERT INTO limit_ready SELECT id, site, prio FROM limit_job;
     CREATE INDEX limit_ready_class ON limit_ready (class_id, priority DESC, job_id);
 """
+CLEARED_S = 1.0
+"""Time for a server to notice that the backends of pgbench ended; a session that stays is somebody else's."""
+
 POP_ONE_TABLE = """\\set site random(1, {queues})
 WITH c AS (SELECT id FROM limit_job WHERE site = :site AND status = 1 ORDER BY prio DESC, id LIMIT 1
            FOR UPDATE SKIP LOCKED)
@@ -122,8 +125,9 @@ class Stand:
         known = set(sessions(self.address.pid))
         said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         took = time.perf_counter() - start
-        while set(sessions(self.address.pid)) - known:  # what a backend used is the postmaster's once that has noticed
-            time.sleep(0.01)
+        patience = time.monotonic() + CLEARED_S
+        while set(sessions(self.address.pid)) - known and time.monotonic() < patience:
+            time.sleep(0.01)  # what a backend used is the postmaster's once that has noticed
         after, ours = of_server(self.address.pid), os.times()
         n = int(said.split("number of transactions actually processed: ")[1].split("/")[0].split()[0])
         client = ours.children_user + ours.children_system - own.children_user - own.children_system
