@@ -53,6 +53,9 @@ def job(
         made = [(each.lfn, each.kind, each.state, size(each.bytes or 0), each.adler32, each.rse) for each in writes]
         print_table(("wrote", "kind", "state", "size", "adler32", "at"), made)
     print_table(("when", "to", "site", "why", "who"), [_happened(each) for each in past])
+    if whole.stdout is not None:
+        printed = [("", line) for line in whole.stdout.text.splitlines()]
+        print_pairs(f"Its payload printed last, as its pilot told at {clock(whole.stdout.at)}:", printed)
     if len(tries) > 1:
         print_table(("attempt", "job", "status"), [(each.attempt, each.id, each.status.value) for each in tries])
 

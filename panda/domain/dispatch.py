@@ -121,7 +121,10 @@ class ErrorPair:
 
 @dataclass(frozen=True, slots=True)
 class JobUpdate:
-    """A pilot's report on one job. `status` is what the pilot says; `finished` and `failed` make it `holding` here."""
+    """A pilot's report on one job. `status` is what the pilot says; `finished` and `failed` make it `holding` here.
+
+    `stdout` is the end of what the payload printed so far, told in debug mode.
+    """
 
     job_id: int
     status: JobStatus
@@ -138,6 +141,7 @@ class JobUpdate:
     started_at: datetime | None = None
     ended_at: datetime | None = None
     timing: str | None = None
+    stdout: str = ""
     body_hash: str = ""
 
 

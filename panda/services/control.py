@@ -165,14 +165,14 @@ def kill_jobs(ctx: Context, job_ids: Sequence[int], who: str, why: str = "killed
     return {job: job in done for job in job_ids}
 
 
-def set_debug(ctx: Context, job_id: int, *, on: bool) -> None:
-    """Switch a job's debug mode; its pilot hears it with its next heartbeat. Raises NotFound if no pilot has the job.
+def set_debug(ctx: Context, job_id: int, who: str, *, on: bool) -> bool:
+    """Switch a job's debug mode; its pilot hears it with its next heartbeat. False: no pilot has the job in hand.
 
-    Off takes the command back instead of sending `debugoff`, which pilots read as `debug` (wire-protocol.md 4.3).
+    An order to end the job stays. Off takes the command back instead of sending `debugoff`, which pilots read as
+    `debug` (wire-protocol.md 4.3).
     """
     with ctx.engine.begin() as connection:
-        if not handover.set_debug(connection, job_id, on=on):
-            raise NotFound(f"no pilot has job {job_id} in hand", hint="debug mode is for jobs that run")
+        return handover.set_debug(connection, job_id, who, on=on)
 
 
 def set_site_status(ctx: Context, site: str, status: str, who: str, comment: str = "") -> None:

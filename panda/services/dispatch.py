@@ -4,7 +4,6 @@ Many reports are taken in one transaction; a single one is a list of one, so tha
 What a report does is decided row by row under the job's lock, as a value; then each kind of change is one statement.
 """
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -18,7 +17,7 @@ from panda.services.acquire import Answer, acquire, acquire_many, jobs_of
 from panda.services.board import Board
 from panda.services.context import Context
 from panda.services.handing import job_numbers
-from panda.store import handover, queue, reports
+from panda.store import queue, reports
 from panda.store.reports import Held, Step
 
 __all__ = ["Answer", "acquire", "acquire_many", "job_numbers", "jobs_of"]
@@ -99,6 +98,8 @@ def take_reports(connection: Connection, news: Sequence[JobUpdate], board: Board
     with connection.begin():
         for turn in _turns(news):
             nodes |= _take_turn(connection, turn, answers)
+            printed = [one for place, one in turn.items() if one.stdout and answers[place].accepted]
+            reports.keep_tails(connection, printed)
         unnoted = board.unnoted(nodes, update=True)
         queue.note_activity(connection, unnoted, update=True)
     board.note(unnoted, update=True)
@@ -212,9 +213,3 @@ def _final(row: Held, news: JobUpdate) -> _Outcome:
     if row.command == KILL and news.status is JobStatus.FAILED:
         news = replace(news, errors=(*news.errors, KILLED))
     return _Outcome(UpdateAnswer(accepted=True), step, report=news, collected=True)
-
-
-def set_command(ctx: Context, job_ids: Sequence[int], command: str, who: str) -> int:
-    """Leave a command for the pilots that hold these jobs; they hear it with their next heartbeat."""
-    with ctx.engine.begin() as connection:
-        return handover.set_command(connection, list(job_ids), command, json.dumps({"by": who}))

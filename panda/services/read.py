@@ -210,14 +210,30 @@ class OutputView:
 
 
 @dataclass(frozen=True, slots=True)
+class Tail:
+    """The end of what a payload printed, and when its pilot told it (in debug mode)."""
+
+    at: datetime
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class WholeJob:
-    """A job with its files, its history and every attempt at its place."""
+    """A job with its files, its history, every attempt at its place and what its payload printed last."""
 
     job: JobView
     inputs: tuple[InputView, ...]
     outputs: tuple[OutputView, ...]
     history: tuple[Happened, ...]
     attempts: tuple[JobView, ...]
+    stdout: Tail | None = None
+
+
+def tail(ctx: Context, job_id: int) -> Tail | None:
+    """What the payload of a job printed last; None if no pilot told."""
+    with ctx.engine.connect() as connection:
+        row = store.tail(connection, job_id)
+    return None if row is None else Tail(**row)
 
 
 def whole_job(ctx: Context, job_id: int) -> WholeJob:
@@ -225,7 +241,7 @@ def whole_job(ctx: Context, job_id: int) -> WholeJob:
     one = job(ctx, job_id)
     return WholeJob(
         one, tuple(inputs_of(ctx, job_id)), tuple(outputs_of(ctx, job_id)), tuple(history(ctx, job_id)),
-        tuple(attempts(ctx, one.task_id, one.ordinal)),
+        tuple(attempts(ctx, one.task_id, one.ordinal)), tail(ctx, job_id),
     )  # fmt: skip
 
 

@@ -53,8 +53,15 @@ def set_command(connection: Connection, jobs: Sequence[int], command: str, who: 
     ).rowcount
 
 
-def set_debug(connection: Connection, job_id: int, *, on: bool) -> bool:
+def set_debug(connection: Connection, job_id: int, who: str, *, on: bool) -> bool:
     """Leave or take back the command `debug` of a job in a pilot's hand; an order to end it stays. False: no pilot."""
+    connection.execute(
+        text("""
+            INSERT INTO job_event (task_id, job_id, n, why, who)
+            SELECT j.task_id, j.id, 0, :why, :who FROM job j JOIN in_hand h ON h.job_id = j.id WHERE j.id = :job
+        """),
+        {"job": job_id, "why": f"debug mode {'on' if on else 'off'}", "who": who[:200]},
+    )
     found = connection.execute(
         text("""
             UPDATE in_hand SET command = CASE WHEN command = 'tobekilled' THEN command WHEN :on THEN 'debug' END

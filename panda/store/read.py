@@ -77,6 +77,12 @@ def like(pattern: str) -> str:
     return escaped.replace("*", "%")
 
 
+def tail(connection: Connection, job_id: int) -> RowMapping | None:
+    """What did the payload of a job print last, as far as its pilot told?"""
+    rows = connection.execute(text("SELECT at, text FROM job_tail WHERE job_id = :job"), {"job": job_id})
+    return rows.mappings().one_or_none()
+
+
 # A job whose status is null speaks through its bunch (domain/states.py); its `since` and `why` are the last event's.
 _JOBS = """
     SELECT j.id, j.task_id, t.name AS task_name, j.bunch_id, j.parent_id, j.ordinal, j.attempt, j.lease,

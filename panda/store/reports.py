@@ -91,6 +91,15 @@ _REPORT = Prepared(
 
 _GIVE_BACK = Prepared("panda_give_back", "DELETE FROM in_hand WHERE job_id = ANY(CAST(:jobs AS bigint[]))")
 
+_TAILS = Prepared(
+    "panda_tails",
+    """
+    INSERT INTO job_tail (job_id, text)
+    SELECT * FROM unnest(CAST(:jobs AS bigint[]), CAST(:tails AS text[]))
+    ON CONFLICT (job_id) DO UPDATE SET at = now(), text = excluded.text
+""",
+)
+
 _COLLECT = Prepared(
     "panda_collect",
     """
@@ -213,6 +222,12 @@ def keep(connection: Connection, news: Sequence[JobUpdate]) -> None:
             timings=texts(one.timing for one in news),
             hashes=texts(one.body_hash for one in news),
         )
+
+
+def keep_tails(connection: Connection, news: Sequence[JobUpdate]) -> None:
+    """Store what payloads printed last, in place of what was told before."""
+    if news:
+        _TAILS.run(connection, jobs=numbers(one.job_id for one in news), tails=texts(one.stdout for one in news))
 
 
 def give_back(connection: Connection, jobs: Collection[int]) -> None:

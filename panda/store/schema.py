@@ -536,6 +536,15 @@ job_report = Table(
     Column("body_hash", Text, nullable=False, server_default=""),
 )
 
+job_tail = Table(
+    "job_tail",
+    metadata,
+    Column("job_id", BigInteger, primary_key=True),
+    Column("at", When, nullable=False, server_default=NOW),
+    Column("text", Text, nullable=False),
+    comment="The end of what a payload printed, as its pilot told last in debug mode.",
+)
+
 to_collect = Table(
     "to_collect",
     metadata,

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from panda.auth.permission import permitted
 from panda.domain.states import JobStatus
 from panda.errors import Conflict
-from panda.services import control, dispatch, ownership, read, submit, tasklist
+from panda.services import control, ownership, read, submit, tasklist
 from panda.services.reassign import reassign_jobs
 from panda.services.submit import LooseJob
 from panda_api.body import WireRoute
@@ -89,8 +89,7 @@ def set_debug_mode(wanted: SetDebugMode, ctx: Ctx, caller: Steerer) -> WireRespo
     """Have the pilot of a running job send the end of its output with every heartbeat, or stop that."""
     ownership.check_jobs(ctx, caller, [wanted.job_id])
     job = read.job(ctx, wanted.job_id)
-    told = dispatch.set_command(ctx, [job.id], "debug" if wanted.mode else "debugoff", caller.name)
-    if not told:
+    if not control.set_debug(ctx, job.id, caller.name, on=wanted.mode):
         raise Conflict(f"job {job.id} is {job.status.value}; no pilot holds it", hint="debug a job that runs")
     return succeeded("the pilot hears it with its next heartbeat")
 

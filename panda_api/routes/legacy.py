@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from panda.domain.dispatch import UpdateAnswer
 from panda.domain.resource_types import RESOURCE_TYPES
+from panda.errors import NotFound
 from panda.services import control, ownership, read, supply
 from panda_api.body import WireRoute
 from panda_api.context import ASYNCHRONOUS, Ctx
@@ -118,10 +119,11 @@ def update_worker_pilot_status(
 
 
 @router.post("/setDebugMode", response_model=LegacyAnswer, openapi_extra=body_of(legacy.DEBUG))
-def set_debug_mode(told: Told, ctx: Ctx, _caller: Annotated[Identity, permit(Policy.REPORT_JOBS)]) -> WireResponse:
+def set_debug_mode(told: Told, ctx: Ctx, caller: Annotated[Identity, permit(Policy.REPORT_JOBS)]) -> WireResponse:
     """Switch a job's debug mode; its pilot hears `debug` with its next heartbeat, or no longer."""
     wish = legacy.debug_of(told)
-    control.set_debug(ctx, wish.job_id, on=wish.mode_on)
+    if not control.set_debug(ctx, wish.job_id, caller.name, on=wish.mode_on):
+        raise NotFound(f"no pilot has job {wish.job_id} in hand", hint="debug mode is for jobs that run")
     return WireResponse({"StatusCode": STATUS_OK})
 
 

@@ -13,6 +13,7 @@ Value = TypeVar("Value")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _HARVESTER_TIME = "datetime/"
 JSON_LIMIT = 100_000
+TAIL_LIMIT = 10_000
 
 
 class WireModel(BaseModel):
@@ -116,6 +117,14 @@ Diagnosis = Annotated[str, BeforeValidator(_tidied(500))]
 
 Tidied = Annotated[str | None, BeforeValidator(_tidied(500)), BeforeValidator(_none_of_text), BeforeValidator(_texted)]
 """A remark of another program: cut and freed of control characters, never a reason to refuse."""
+
+
+def _last(value: object) -> object:
+    return _CONTROL.sub(" ", value)[-TAIL_LIMIT:] if isinstance(value, str) else value
+
+
+Tail = Annotated[str, BeforeValidator(_last), BeforeValidator(lambda value: value or "")]
+"""The end of a program's output: cut and freed of control characters, never a reason to refuse."""
 
 Reason = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")]
 """Why somebody orders something; empty where nobody says."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AliasChoices, BeforeValidator, Field, field_validator
+from pydantic import AliasChoices, BeforeValidator, Field, field_validator, model_validator
 
 from panda.domain.dispatch import ErrorPair, JobUpdate, OutputReport, PilotAsk, WorkerReport
 from panda.domain.names import check_name
@@ -25,6 +25,7 @@ from panda_api.wire.fields import (
     Name,
     Number,
     PlainText,
+    Tail,
     WireModel,
 )
 
@@ -99,6 +100,13 @@ class ReportedFile(WireModel):
     surl: PlainText = ""
     events: MaybeCount = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _has_adler32(cls, told: object) -> object:
+        if isinstance(told, dict) and "adler32" not in told and "md5sum" in told:
+            raise ValueError("there is only an md5sum; the catalogue here keeps adler32: have the pilot compute that")
+        return told
+
     @field_validator("adler32")
     @classmethod
     def _eight_digits(cls, value: str) -> str:
@@ -150,7 +158,7 @@ class UpdateJob(WireModel):
     exe_error_code: Code = 0
     exe_error_diag: Diagnosis = ""
     pilot_log: Annotated[str, Field(max_length=10_000)] = ""
-    stdout: Annotated[str, Field(max_length=100_000)] = ""
+    stdout: Tail = ""
 
     @field_validator("job_output_report")
     @classmethod
@@ -182,6 +190,7 @@ class UpdateJob(WireModel):
             started_at=self.start_time,
             ended_at=self.end_time,
             timing=self.pilot_timing or None,
+            stdout=self.stdout,
             body_hash=self._hash() if self.job_status in {"finished", "failed"} else "",
         )
 

@@ -14,7 +14,7 @@ from panda.services import collect, control, read
 from panda.services.context import Context
 from panda.store import schema
 from panda_api.wire.legacy import update_of
-from tests.api.test_routes import submitted
+from tests.api.test_routes import good, submitted
 from tests.support.serving import Caller
 
 LEGACY = "/server/panda"
@@ -202,6 +202,42 @@ def test_debug_mode_goes_on_and_off_and_never_hides_a_kill(caller: Caller, ctx: 
     heard.append(send(caller, "updateJob", told(job, "running")).json()["command"])
     assert heard == ["debug", "NULL", "debug", "tobekilled"]
     assert send(caller, "setDebugMode", {"pandaID": 999, "modeOn": True}).json()["StatusCode"] == 50
+
+
+@BOTH
+def test_what_a_payload_prints_in_debug_mode_is_kept_and_shown(caller: Caller, ctx: Context, send: Send) -> None:
+    submitted(caller, ctx)
+    job = one_job(caller, send)
+    number = job["PandaID"]
+    assert read.whole_job(ctx, number).stdout is None
+    good(caller.post("/api/v1/job/set_debug_mode", {"job_id": number, "mode": True}))
+    assert send(caller, "updateJob", told(job, "running")).json()["command"] == "debug"
+    for text in ("first line\n", "first line\nsecond \x07 <b>line</b>\n"):
+        send(caller, "updateJob", told(job, "running", stdout=text))
+    stranger = told(job | {"attemptNr": 7}, "running", stdout="not mine")
+    assert send(caller, "updateJob", stranger).json()["command"] == "tobekilled"
+    kept = read.whole_job(ctx, number).stdout
+    assert kept is not None
+    assert kept.text == "first line\nsecond   <b>line</b>\n"
+    page = caller.get(f"/job/{number}").text
+    assert "second   &lt;b&gt;line&lt;/b&gt;" in page
+    send(caller, "updateJob", told(job, "running", stdout="x" * 200_000))
+    again = read.whole_job(ctx, number).stdout
+    assert again is not None
+    assert again.text == "x" * 10_000
+
+
+@BOTH
+def test_a_report_with_md5_only_is_refused_with_its_reason(caller: Caller, ctx: Context, send: Send) -> None:
+    """The catalogue registers adler32; the pilot may send its report again, with that."""
+    submitted(caller, ctx)
+    job = one_job(caller, send)
+    entry = {"guid": "", "fsize": 6, "md5sum": "0cc175b9c0f1b6a831c399e269772661"}
+    final = told(job, "finished", **ended()) | {"xml": json.dumps({OUTPUT: entry, LOG: entry})}
+    refusal = send(caller, "updateJob", final).json()
+    assert (refusal["StatusCode"], "adler32" in refusal["ErrorDiag"]) == (50, True)
+    assert untouched(ctx, job)
+    assert send(caller, "updateJob", final | {"xml": xml(OUTPUT, LOG)}).content == ACCEPTED
 
 
 def test_what_is_not_here_is_said_in_the_shape_that_pilots_read(caller: Caller) -> None:

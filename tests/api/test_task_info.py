@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from panda.services import read
 from panda.services.context import Context
 from tests.api.requests_of import a_file
 from tests.api.test_routes import V1, bad, good, submitted, taken, update_of
@@ -93,6 +94,11 @@ def test_debug_reaches_the_pilot_of_a_running_job_only(caller: Caller, ctx: Cont
     job = taken(caller)
     good(caller.post(f"{V1}/job/set_debug_mode", {"job_id": job["PandaID"], "mode": True}))
     assert good(caller.post(f"{V1}/pilot/update_job", update_of(job, "running")))["command"] == "debug"
+    good(caller.post(f"{V1}/job/set_debug_mode", {"job_id": job["PandaID"], "mode": False}))
+    assert good(caller.post(f"{V1}/pilot/update_job", update_of(job, "running", stdout="a\nb")))["command"] is None
+    told = read.whole_job(ctx, job["PandaID"]).stdout
+    assert told is not None
+    assert told.text == "a\nb"
     waiting = next(
         one for one in good(caller.get(f"{V1}/task/get_job_ids", task_id=10_000_000)) if one != job["PandaID"]
     )

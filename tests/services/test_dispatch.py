@@ -241,8 +241,12 @@ def test_a_pilot_that_keeps_its_outputs_may_still_report(campaign: Campaign, job
 
 def test_a_command_waits_for_the_next_heartbeat(campaign: Campaign, job: HandedJob) -> None:
     assert campaign.say(job, JobStatus.RUNNING).command is None
-    assert dispatch.set_command(campaign.ctx, [job.job_id], "debug", "operator") == 1
+    assert control.set_debug(campaign.ctx, job.job_id, "operator", on=True)
     assert campaign.say(job, JobStatus.RUNNING).command == "debug"
+    control.kill_jobs(campaign.ctx, [job.job_id], "operator")
+    assert control.set_debug(campaign.ctx, job.job_id, "operator", on=False)
+    assert campaign.say(job, JobStatus.RUNNING).command == "tobekilled"
+    assert not control.set_debug(campaign.ctx, 999, "operator", on=True)
 
 
 def test_a_killed_job_that_finished_all_the_same_is_finished(campaign: Campaign, job: HandedJob) -> None:

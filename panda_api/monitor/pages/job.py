@@ -5,6 +5,7 @@ from dataclasses import asdict
 from panda.errors import NotFound
 from panda.services import explain, joblog, read
 from panda.services.read import JobView
+from panda.services.reasons import clock
 from panda_api.monitor.asked import Vocabulary, address
 from panda_api.monitor.blocks import Block, Column, Fact, Facts, Page, Prose, Table
 from panda_api.monitor.pages.linked import dataset_link, job_link, site_link, site_page
@@ -22,6 +23,7 @@ def page(look: Look) -> Page:
     blocks: list[Block] = [_facts(job), *why(explain.why_job(look.ctx, number)), _errors(job), _history(look, number)]
     blocks += [*_files(look, number), _attempts(look, job), _accounting(job)]
     blocks.append(Prose("parameters", "Job parameters", [job.parameters], verbatim=True))
+    blocks += _stdout(look, number)
     log, links = _log(look, number)
     links = (
         [("Task", f"/task/{job.task_id}"), ("Same error", _same(job)), *links]
@@ -169,6 +171,14 @@ def _accounting(job: JobView) -> Facts:
             Fact("timing", "pilot's timing", job.timing),
         ],
     )
+
+
+def _stdout(look: Look, number: int) -> list[Prose]:
+    told = read.tail(look.ctx, number)
+    if told is None:
+        return []
+    note = f"told by its pilot at {clock(told.at)}, in debug mode"
+    return [Prose("stdout", "The payload's output so far", told.text.splitlines(), verbatim=True, note=note)]
 
 
 def _log(look: Look, number: int) -> tuple[list[Block], list[tuple[str, str]]]:
