@@ -6,6 +6,8 @@ twenty fails, jobs ended one after the other at so many a day, and the last ende
 
 from sqlalchemy import Engine
 
+from panda.store.archive import make_months
+
 _PER_TASK = 10_000
 _PER_BUNCH = 1000
 
@@ -38,13 +40,22 @@ _BUNCHES = """
     SELECT 'mc', 'mc.past.' || p.n || '.EVNT', 'output', p.id, {per}, {per}::bigint * 1000000, 'closed', p.ended_at,
            p.ended_at FROM past p;
 """
-_JOBS = """
-    INSERT INTO job (task_id, bunch_id, ordinal, needs_id, first_event, n_events, status, site_id, lease)
-    SELECT b.task_id, b.id, b.first_ordinal + i, 1, 0, 100,
-           CASE WHEN i % 20 = 7 THEN 'failed' ELSE 'finished' END::job_status, b.site_id, 1
-    FROM bunch b JOIN past p ON p.id = b.task_id, generate_series(0, {bunch} - 1) i ORDER BY b.id, i;
+_JOB = """
+    SELECT nextval(pg_get_serial_sequence('job', 'id')), b.task_id, b.id, b.first_ordinal + i, 1, 0, 100,
+           CASE WHEN i % 20 = 7 THEN 'failed' ELSE 'finished' END::job_status, b.site_id, 1, 1{ended}
+    FROM bunch b JOIN past p ON p.id = b.task_id, generate_series(0, {bunch} - 1) i WHERE {where} ORDER BY b.id, i;
 """
-_SINCE = "SELECT min(j.id) AS first, max(j.id) AS last FROM job j WHERE j.task_id IN (SELECT id FROM past)"
+_COLUMNS = "id, task_id, bunch_id, ordinal, needs_id, first_event, n_events, status, site_id, lease, attempt"
+_OLD = "p.ended_at < now() - interval '3 d'"
+# Tasks that ended three days ago are in the archive.
+_JOBS = (
+    f"INSERT INTO job_archive ({_COLUMNS}, ended_at)"  # noqa: S608 - constants
+    + _JOB.replace("{ended}", ", p.ended_at").replace("{where}", _OLD)
+    + f"INSERT INTO job ({_COLUMNS}) OVERRIDING SYSTEM VALUE"
+    + _JOB.replace("{ended}", "").replace("{where}", f"NOT {_OLD}")
+    + f"UPDATE production_task t SET archived_at = now() FROM past p WHERE p.id = t.id AND {_OLD};"  # noqa: S608 - constants
+)
+_SINCE = "SELECT min(j.id) AS first, max(j.id) AS last FROM job_all j WHERE j.task_id IN (SELECT id FROM past)"
 # When a job ended follows from its place among all.
 _AT = "now() - make_interval(secs => ({last} - j.id) * 86400.0 / {daily})"
 _ENDS = f"""
@@ -52,16 +63,16 @@ _ENDS = f"""
     SELECT {_AT} - interval '1 h' * (2 - step), j.task_id, j.id, 1, 1, j.site_id,
            (ARRAY['activated', 'running']::job_status[])[step], j.site_id,
            CASE step WHEN 1 THEN 'running' ELSE j.status END, 'reported', 'pilot'
-    FROM job j, generate_series(1, 2) step WHERE j.id BETWEEN {{first}} AND {{last}};
+    FROM job_all j, generate_series(1, 2) step WHERE j.id BETWEEN {{first}} AND {{last}};
     INSERT INTO job_report (job_id, at, verdict, errors, wall_s, cpu_s, max_rss_kb, node, started_at, ended_at)
     SELECT j.id, {_AT}, j.status::text,
            CASE j.status WHEN 'failed' THEN jsonb_build_array(jsonb_build_object('component', 'pilot', 'code',
                1300 + j.id % 7, 'text', 'payload ended with ' || j.id % 3 || ' after ' || j.id || ' s')) ELSE '[]' END,
            3600 + j.id % 100, 3500, 1900000, 'wn' || j.id % 997, {_AT} - interval '1 h', {_AT}
-    FROM job j WHERE j.id BETWEEN {{first}} AND {{last}};
+    FROM job_all j WHERE j.id BETWEEN {{first}} AND {{last}};
     INSERT INTO job_output (job_id, place, dataset_id, scope, lfn, guid, bytes, adler32, rse, state)
     SELECT j.id, 0, d.id, 'mc', 'EVNT.' || j.id || '.root', NULL, 1000000, '0a0b0c0d', 'R1', 'attached'
-    FROM job j JOIN dataset d ON d.task_id = j.task_id WHERE j.id BETWEEN {{first}} AND {{last}}
+    FROM job_all j JOIN dataset d ON d.task_id = j.task_id WHERE j.id BETWEEN {{first}} AND {{last}}
       AND j.status = 'finished';
 """  # noqa: S608 - constants of this file
 # The living: some of the stand's ready jobs are in pilots' hands, some are being collected; all are counted.
@@ -81,7 +92,7 @@ _NOW = """
            CASE WHEN b.id % 997 = 0 THEN 'no route' END FROM bunch b;
     INSERT INTO job_count (task_id, site_id, status, n, cores)
     SELECT j.task_id, COALESCE(j.site_id, b.site_id), COALESCE(j.status, b.state::text::job_status), count(*), count(*)
-    FROM job j JOIN bunch b ON b.id = j.bunch_id GROUP BY 1, 2, 3;
+    FROM job_all j JOIN bunch b ON b.id = j.bunch_id GROUP BY 1, 2, 3;
     INSERT INTO fold_watermark (name, below_xid) VALUES ('counts', pg_snapshot_xmax(pg_current_snapshot()))
     ON CONFLICT (name) DO UPDATE SET below_xid = excluded.below_xid;
     INSERT INTO brokerage_round (kind, cloud, seed, snapshot, thresholds) VALUES ('site', 'C', 1, '{{}}', '{{}}');
@@ -107,7 +118,12 @@ def fill(engine: Engine, queues: int, final: int, daily: int) -> None:
             connection.exec_driver_sql(part.format(**names, **more).replace("%", "%%"))
 
         connection.exec_driver_sql("SET synchronous_commit = off")
-        for part in (_TASKS, _BUNCHES, _JOBS):
+        connection.exec_driver_sql("ALTER SYSTEM SET autovacuum = off")  # its CPU is not the pages'
+        connection.exec_driver_sql("SELECT pg_reload_conf()")
+        run(_TASKS)
+        oldest, newest = connection.exec_driver_sql("SELECT min(ended_at), max(ended_at) FROM past").one()
+        make_months(connection, oldest, newest)
+        for part in (_BUNCHES, _JOBS):
             run(part)
         first, last = connection.exec_driver_sql(_SINCE).one()
         for start in range(first, last + 1, _CHUNK):

@@ -1,10 +1,13 @@
 """The pages in a real browser: light and dark, no error in its console, no word to another host, keys and trees."""
 
+import re
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from panda_api.monitor.pages.every import PAGES
@@ -65,4 +68,77 @@ def test_clouds_open_and_stay_open_when_the_page_renews_itself(browser: webdrive
         lambda one: one.execute_script("return document.querySelector('.at')?.dateTime") not in {None, before}
     )
     WebDriverWait(browser, 30).until(lambda one: one.execute_script(shown) == n_sites)
+    assert [one["message"] for one in log_of(browser, "browser")] == []
+
+
+def click(browser: webdriver.Chrome, selector: str) -> None:
+    """Follow the first link that a selector finds."""
+    browser.find_element(By.CSS_SELECTOR, selector).click()
+
+
+@pytest.mark.usefixtures("scene")
+def test_three_links_lead_to_why_a_task_stands(browser: webdriver.Chrome, caller: Caller) -> None:
+    browser.get(caller.address)
+    click(browser, "nav a[href='/tasks']")
+    click(browser, "#tasks tbody a[href^='/task/']")
+    assert "It is done since" in browser.find_element(By.ID, "why").text
+
+
+@pytest.mark.usefixtures("scene")
+def test_three_links_lead_to_the_site_that_fails_most_and_its_errors(browser: webdriver.Chrome, caller: Caller) -> None:
+    browser.get(caller.address)
+    click(browser, "nav a[href='/errors']")
+    first = browser.find_element(By.CSS_SELECTOR, "#sites tbody tr")
+    assert first.text.split()[:2] == ["BNL", "4"]
+    first.find_element(By.TAG_NAME, "a").click()
+    codes = browser.find_element(By.ID, "codes").text
+    assert "pilot" in codes
+    assert "payload" in codes
+
+
+@pytest.mark.usefixtures("scene")
+def test_three_links_lead_to_a_dataset_its_copies_and_its_maker(browser: webdriver.Chrome, caller: Caller) -> None:
+    browser.get(caller.address)
+    click(browser, "nav a[href='/datasets']")
+    click(browser, "#datasets tbody a[href^='/dataset/']")
+    main = browser.find_element(By.TAG_NAME, "main")
+    assert main.find_elements(By.CSS_SELECTOR, "a[href^='/task/']")
+    assert "mc.evgen" in main.text
+    assert main.find_elements(By.ID, "sites")
+
+
+LISTS = {"/jobs": "jobs", "/tasks": "tasks", "/ddm": "blocks", "/workers": "pilots"}
+NUMBERS = """
+    return [...document.querySelectorAll('main a[href]')].filter((one) => !one.closest('#matrix'))
+        .map((one) => [(one.querySelector('b, strong, .value') ?? one).textContent.trim(), one.getAttribute('href')])
+"""
+
+
+@pytest.mark.usefixtures("scene")
+def test_every_number_leads_to_a_list_of_as_many(browser: webdriver.Chrome, caller: Caller) -> None:
+    followed, wrong = set(), []
+    for page in ("/", "/errors", "/ddm", "/sites", "/site/BNL", "/shares", "/workers", "/report"):
+        browser.get(caller.address + page)
+        for words, link in browser.execute_script(NUMBERS):
+            number = re.sub(r"[\s,\u2009\u202f\u00a0]", "", words)
+            path = urlsplit(link).path
+            if not number.isdecimal() or path not in LISTS or (number, link) in followed:
+                continue
+            followed.add((number, link))
+            told = caller.get(link + ("&" if "?" in link else "?") + "json").json()
+            if told[LISTS[path]]["total"] != int(number):
+                wrong.append((page, number, link, told[LISTS[path]]["total"]))
+    assert not wrong, wrong
+    assert len(followed) > 60
+
+
+@pytest.mark.usefixtures("scene")
+def test_keys_alone_lead_from_page_to_page(browser: webdriver.Chrome, caller: Caller) -> None:
+    browser.get(caller.address)
+    body = browser.find_element(By.TAG_NAME, "body")
+    body.send_keys("g", "e")
+    WebDriverWait(browser, 20).until(lambda one: urlsplit(one.current_url).path == "/errors")
+    browser.find_element(By.TAG_NAME, "body").send_keys("/")
+    browser.switch_to.active_element.send_keys("BNL", Keys.ENTER)
+    WebDriverWait(browser, 20).until(lambda one: urlsplit(one.current_url).path == "/site/BNL")
     assert [one["message"] for one in log_of(browser, "browser")] == []

@@ -113,7 +113,7 @@ def decisions(connection: Connection, span: Span, task_id: int | None, limit: in
 
 
 def shares(connection: Connection) -> list[Row]:
-    """How many cores does each share use, and how many jobs of it wait?"""
+    """How many cores does each share use, how many jobs of it wait, and how many of its tasks have not ended?"""
     return rows(
         connection,
         f"""
@@ -122,7 +122,8 @@ def shares(connection: Connection) -> list[Row]:
                COALESCE(sum(u.n) FILTER (WHERE u.status IN ('sent', 'starting', 'running')), 0)::bigint AS running,
                COALESCE(sum(u.n) FILTER (WHERE u.status = 'activated'), 0)::bigint AS activated,
                COALESCE(sum(u.n) FILTER (WHERE u.status IN ('defined', 'waiting', 'assigned')), 0)::bigint AS queued,
-               count(DISTINCT u.task_id) AS tasks
+               (SELECT count(*) FROM production_task l
+                WHERE l.ended_at IS NULL AND l.share = t.share AND l.vo = t.vo) AS tasks
         FROM ({counters.EXACT.format(where="true")}) u JOIN production_task t ON t.id = u.task_id
         WHERE u.status NOT IN ('finished', 'failed', 'cancelled', 'closed')
         GROUP BY t.share, t.vo ORDER BY cores DESC, t.share, t.vo

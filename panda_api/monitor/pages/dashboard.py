@@ -80,7 +80,7 @@ def _tiles(asked: Asked, counts: Sequence[Row], tree: Sequence[Row]) -> Tiles:
                 link=errors,
                 note=_hours(asked),
             ),
-            Tile("pilots", "pilots at work", pilots, link="/workers", note="as factories say"),
+            Tile("pilots", "pilots at work", pilots, link="/workers?status=running|idle", note="as factories say"),
         ],
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from panda.brokerage.shares import VO, deficits
 from panda.ddm.port import DdmError
+from panda.domain.states import FINAL_TASK
 from panda.services.monitor import operations
 from panda_api.monitor.asked import Vocabulary, address, only
 from panda_api.monitor.blocks import Block, Column, Page, Row, Table, Tile, Tiles
@@ -131,6 +132,13 @@ def _standing_columns(key: str) -> list[Column]:
     ]
 
 
+_NOT_ENDED = "|".join(f"-{one.value}" for one in sorted(FINAL_TASK))
+
+
+def _tasks_of_share(row: Row) -> str:
+    return address("/tasks", share=only(row["share"]), vo=only(row["vo"]), status=_NOT_ENDED)
+
+
 USED = ("cores", "running", "activated", "queued")
 USES = (
     Column("share", "share"),
@@ -139,7 +147,7 @@ USES = (
     Column("running", "jobs in hand", "count", lambda row: _jobs_of_share(row, "sent|starting|running")),
     Column("activated", "ready for pilots", "count", lambda row: _jobs_of_share(row, "activated")),
     Column("queued", "before that", "count", lambda row: _jobs_of_share(row, "defined|waiting|assigned")),
-    Column("tasks", "tasks", "count", lambda row: address("/tasks", share=only(row["share"]), vo=only(row["vo"]))),
+    Column("tasks", "live tasks", "count", _tasks_of_share),
 )
 
 
