@@ -58,7 +58,7 @@ PROD_TASK_CHANGES: Mapping[ProdTaskState, frozenset[ProdTaskState]] = {
     # An abort that comes too late ends as the task ended.
     _T.TOBEABORTED: _TASK_ENDS,
     _T.FINISHED: frozenset({_T.RUNNING, _T.OBSOLETE}),
-    _T.FAILED: frozenset({_T.RUNNING, _T.OBSOLETE}),
+    _T.FAILED: frozenset({_T.SUBMITTED, _T.RUNNING, _T.OBSOLETE}),
     _T.ABORTED: frozenset({_T.OBSOLETE}),
     _T.OBSOLETE: frozenset(),
 }

@@ -85,7 +85,8 @@ TASK_CHANGES: dict[TaskStage, frozenset[TaskStage]] = {
     TaskStage.ABORTING: frozenset({TaskStage.ABORTED}),
     # A retry after the end opens continuation datasets; nothing that was closed is reopened (design section 5).
     TaskStage.FINISHED: frozenset({TaskStage.RUNNING}),
-    TaskStage.FAILED: frozenset({TaskStage.RUNNING}),
+    # A task whose build step failed never had a job: with a new build it begins anew in its cloud.
+    TaskStage.FAILED: frozenset({TaskStage.RUNNING, TaskStage.ASSIGNED}),
 }
 
 

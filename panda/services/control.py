@@ -85,33 +85,62 @@ def resume_task(ctx: Context, task_id: int, who: str) -> None:
 def retry_task(ctx: Context, task_id: int, who: str) -> int:
     """Try a task's failed ordinals again; after its end the outputs go to continuation datasets `<name>.r<n>`.
 
-    Returns the number of new attempts. Raises Conflict where nothing failed, or while the task is being aborted.
+    A task that failed because its build step did begins anew behind another attempt of that step. Returns the number
+    of new attempts. Raises Conflict where nothing failed, or while the task is being aborted.
     """
     with ctx.engine.begin() as connection:
-        task = work.lock_task(connection, task_id)
-        stage = TaskStage(task["stage"])
-        if stage not in FINAL_TASK and task["closed"]:
-            raise Conflict(f"task {task_id} is just ending", hint="retry it again in a minute")
-        if stage in {TaskStage.ABORTED, TaskStage.ABORTING, TaskStage.DONE}:
-            raise Conflict(
-                f"task {task_id} is {stage.value}", hint="only a running, finished or failed task is retried"
-            )
-        if task["archived_at"] is not None:
-            archive.bring_back(connection, task_id)
-        failed = closing.failed_ordinals(connection, task_id, 1_000_000)
-        if not failed:
+        builds = closing.failed_builds(connection, task_id)
+        work.lock_tasks(connection, [*builds, task_id])
+        task = _retriable(connection, task_id)
+        born = [job for build in builds for job in _try_again(ctx, connection, build, who)]
+        if born:
+            _begin_anew(connection, task, builds)
+        else:
+            born = _try_again(ctx, connection, task_id, who)
+        if not born:
             raise Conflict(f"task {task_id} has no failed job to retry", hint="'panda jobs' lists its jobs")
-        closing.forgive(connection, task_id)
-        if stage in FINAL_TASK:
-            _continue_outputs(connection, task)
-            work.set_stage(connection, task_id, TaskStage.RUNNING)
-            work.update_task(connection, task_id, closed=False, error=None)
-        size = ctx.settings.expansion.bunch_size
-        born = ends.retry(connection, failed, why=f"retry by {who}", who=who, bunch_size=size)
         work.wake(connection, [task_id])
         work.add_incident(connection, "info", "control", f"task:{task_id}", f"retry of {len(born)} jobs by {who}")
-    make_output_datasets(ctx, task_id)
+    for one in (*builds, task_id):
+        make_output_datasets(ctx, one)
     return len(born)
+
+
+def _retriable(connection: Connection, task_id: int) -> RowMapping:
+    task = work.lock_task(connection, task_id)
+    stage = TaskStage(task["stage"])
+    if stage not in FINAL_TASK and task["closed"]:
+        raise Conflict(f"task {task_id} is just ending", hint="retry it again in a minute")
+    if stage in {TaskStage.ABORTED, TaskStage.ABORTING, TaskStage.DONE}:
+        raise Conflict(f"task {task_id} is {stage.value}", hint="only a running, finished or failed task is retried")
+    return task
+
+
+def _try_again(ctx: Context, connection: Connection, task_id: int, who: str) -> list[int]:
+    """Make the next attempts of what failed in a task; returns their jobs, none if nothing failed."""
+    task = _retriable(connection, task_id)
+    if task["archived_at"] is not None:
+        archive.bring_back(connection, task_id)
+    failed = closing.failed_ordinals(connection, task_id, 1_000_000)
+    if not failed:
+        return []
+    closing.forgive(connection, task_id)
+    if TaskStage(task["stage"]) in FINAL_TASK:
+        _continue_outputs(connection, task)
+        work.set_stage(connection, task_id, TaskStage.RUNNING)
+        work.update_task(connection, task_id, closed=False, error=None)
+    size = ctx.settings.expansion.bunch_size
+    born = ends.retry(connection, failed, why=f"retry by {who}", who=who, bunch_size=size)
+    work.wake(connection, [task_id])
+    return born
+
+
+def _begin_anew(connection: Connection, task: RowMapping, builds: Sequence[int]) -> None:
+    """Let a task that never had a job wait for what its build steps make now."""
+    closing.read_continuations(connection, task["id"], builds)
+    _continue_outputs(connection, task)
+    work.set_stage(connection, task["id"], TaskStage.ASSIGNED)
+    work.update_task(connection, task["id"], closed=False, expanded=False, error=None)
 
 
 def _continue_outputs(connection: Connection, task: RowMapping) -> None:

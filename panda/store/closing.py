@@ -1,5 +1,7 @@
 """The end of a task in the database: what is still open, closing its datasets, its children."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import Connection, text
 
 
@@ -52,6 +54,28 @@ def live_builds(connection: Connection, task_id: int) -> list[int]:
         WHERE i.task_id = :task AND b.stage IN ('registered', 'assigned', 'running') ORDER BY b.id
     """)
     return list(connection.execute(query, {"task": task_id}).scalars())
+
+
+def failed_builds(connection: Connection, task_id: int) -> list[int]:
+    """Which build steps failed, so that this task failed without ever having a job?"""
+    query = text("""
+        SELECT DISTINCT b.id FROM production_task t JOIN task_input i ON i.task_id = t.id
+        JOIN dataset d ON d.name = i.dataset JOIN production_task b ON b.id = d.task_id AND b.task_type = 'build'
+        WHERE t.id = :task AND t.stage = 'failed' AND t.next_ordinal = 0 AND b.stage = 'failed' ORDER BY b.id
+    """)
+    return list(connection.execute(query, {"task": task_id}).scalars())
+
+
+def read_continuations(connection: Connection, task_id: int, makers: Sequence[int]) -> None:
+    """Let a task read the open continuations of the datasets that these tasks make, instead of the closed ones."""
+    connection.execute(
+        text("""
+            UPDATE task_input i SET dataset = c.name, dataset_id = NULL, first_ordinal = NULL, n_files = NULL
+            FROM dataset d JOIN dataset c ON c.continues = COALESCE(d.continues, d.id) AND c.state = 'open'
+            WHERE i.task_id = :task AND d.name = i.dataset AND d.task_id = ANY(:makers)
+        """),
+        {"task": task_id, "makers": list(makers)},
+    )
 
 
 def failed_ordinals(connection: Connection, task_id: int, limit: int) -> list[int]:
