@@ -38,6 +38,7 @@ def wire_job(job: HandedJob, source_url: str = "") -> WireJob:
         "sourceURL": source_url,
         "lease": job.lease,
         "heartbeat": job.heartbeat_s,
+        **({"secrets": job.secrets} if job.secrets else {}),
     }
 
 
@@ -52,8 +53,11 @@ _FORMS_KEPT = 5000
 
 
 def job_json(job: HandedJob, source_url: str = "") -> bytes:
-    """The JSON of `wire_job`. For a job without inputs it is cut once for its task and queue, then only filled in."""
-    if job.inputs:
+    """The JSON of `wire_job`. For a job without inputs it is cut once for its task and queue, then only filled in.
+
+    Secrets are never kept in such a form.
+    """
+    if job.inputs or job.secrets:
         return orjson.dumps(wire_job(job, source_url))
     key = (
         source_url, job.task_id, job.task_name, job.site, job.queue, job.cloud, job.label, job.vo, job.owner,

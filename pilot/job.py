@@ -1,7 +1,7 @@
 """The job as the pilot understands it: read once from the wire's dictionary, or refused with a reason."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pilot.errors import ErrorCode, JobError
@@ -33,7 +33,7 @@ class OutputFile:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One attempt of one job. Limits of 0 mean none; times in s, sizes in MB."""
+    """One attempt of one job. Limits of 0 mean none; times in s, sizes in MB; `secrets` are its owner's, JSON text."""
 
     panda_id: int
     task_id: str
@@ -53,6 +53,7 @@ class Job:
     inputs: tuple[InputFile, ...]
     outputs: tuple[OutputFile, ...]
     log: OutputFile | None
+    secrets: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,7 @@ def parse_job(raw: Mapping[str, Any]) -> Job:
         inputs=_inputs(raw),
         outputs=tuple(file for file in all_outputs if file.lfn != log_name),
         log=next((file for file in all_outputs if file.lfn == log_name), None),
+        secrets=_text(raw, "secrets"),
     )
 
 

@@ -32,6 +32,7 @@ from pilot.workspace import Workspace
 
 REFUSED = "refused"
 _DEFAULT_HEARTBEAT_S = 1800.0
+SECRETS = "panda_secrets.json"
 _DEBUG_TAIL = 2048
 _MB = 1024 * 1024
 
@@ -156,7 +157,7 @@ class _JobRun:
                 )
             with self._timed("stagein"):
                 self._stage_in()
-            with self._timed("payload"):
+            with self._timed("payload"), self._secrets():
                 payload = Payload(command, self._work, self._home / "payload.stdout", self._home / "payload.stderr")
                 end = self._watch(payload)
             return self._judge(end)
@@ -170,6 +171,19 @@ class _JobRun:
             code = ErrorCode.NO_LOCAL_SPACE if full else ErrorCode.SETUP_FAILED
             LOG.exception("job %d fails", self._job.panda_id)
             return report.Outcome(code=int(code), diagnosis=one_line(error))
+
+    @contextmanager
+    def _secrets(self) -> Iterator[None]:
+        """Let the payload read its owner's secrets while it runs, as stock pilots do (wire-protocol.md 5)."""
+        file = self._work / SECRETS
+        if self._job.secrets:
+            with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
+                stream.write(self._job.secrets)
+        try:
+            yield
+        finally:
+            if self._job.secrets:
+                file.unlink(missing_ok=True)
 
     def _stage_in(self) -> None:
         link = "symlink_inputs" in str(self._around.queue.get("catchall") or "")

@@ -64,7 +64,10 @@ class HandedOutput:
 
 @dataclass(frozen=True, slots=True)
 class HandedJob:
-    """A job as its pilot gets it: the task's common part with this job's numbers filled in."""
+    """A job as its pilot gets it: the task's common part with this job's numbers filled in.
+
+    `secrets` are the owner's, JSON text, if the task asked for them.
+    """
 
     job_id: int
     task_id: int
@@ -96,6 +99,7 @@ class HandedJob:
     inputs: tuple[HandedInput, ...]
     outputs: tuple[HandedOutput, ...]
     heartbeat_s: int
+    secrets: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,6 @@ NOT_SERVED: Mapping[str, str] = {
     "hpoWorkflow": "leave it out",
     "addNthFieldToLFN": "leave it out: the names have the task's id and the job's number",
     "skipFilesUsedBy": "name the files with inputFileList, or skip the first with nSkipFiles",
-    "useSecrets": "leave it out; jobs do not get secrets here",
     "tarBallViaDDM": "let the client upload the sandbox",
 }
 

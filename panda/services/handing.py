@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -11,6 +11,7 @@ from sqlalchemy import Connection, RowMapping
 from panda.domain.dispatch import HandedInput, HandedJob, HandedOutput
 from panda.domain.names import scope_of
 from panda.domain.templates import JobNumbers, fill, lfn_of, names_outputs
+from panda.services import secret
 from panda.services.board import Board, Place
 from panda.services.context import Context
 from panda.store import facts, handover, inputs
@@ -26,9 +27,10 @@ def handed_again(ctx: Context, connection: Connection, jobs: Sequence[int], plac
         return ()
     files = _files(connection, jobs)
     rows = {row["id"]: row for row in handover.jobs_in_hand(connection, jobs)}
-    return tuple(
+    made = [
         _one(rows[job], files.get(job, []), place.row, _frame(ctx, rows[job], place.row)) for job in jobs if job in rows
-    )
+    ]
+    return tuple(_with_secrets(ctx, connection, made, {row["task_id"] for row in rows.values() if row["use_secrets"]}))
 
 
 def handed(
@@ -49,7 +51,15 @@ def handed(
             frame = frames[key] = board.kept((*key, task["version"], place.mark), partial(_frame, ctx, task, place.row))
         row = counted_rows.get(one.job_id) or _row(one, task)
         made.append(_one(row, files.get(row["id"], ()), place.row, frame))
-    return made
+    return _with_secrets(ctx, connection, made, {number for number, task in tasks.items() if task["use_secrets"]})
+
+
+def _with_secrets(ctx: Context, connection: Connection, jobs: list[HandedJob], asking: set[int]) -> list[HandedJob]:
+    """Give the jobs of tasks that asked for them the secrets of their own owner."""
+    if not asking:
+        return jobs
+    known = secret.for_jobs(ctx, connection, [one.owner for one in jobs if one.task_id in asking])
+    return [replace(one, secrets=known[one.owner]) if one.task_id in asking else one for one in jobs]
 
 
 def _skips_counted(job: Popped, task: JobRow) -> bool:

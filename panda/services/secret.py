@@ -1,14 +1,21 @@
-"""Users' secrets: kept per owner, given back to the owner only. Jobs do not get them yet."""
+"""Users' secrets: sealed in the database, given to their owner and to the owner's jobs that ask for them."""
 
-from collections.abc import Mapping
+import json
+import logging
+from collections.abc import Iterable, Mapping
 
-from panda.errors import Refused
+from sqlalchemy import Connection
+
+from panda.auth.seal import BrokenSealError, key_in, opened, seal
+from panda.errors import Conflict, Refused
 from panda.services.context import Context
 from panda.store import secrets
 
 MOST = 100
 LONGEST = 1_400_000
 """Characters of a value: the client's 1000 kB, of files in base64."""
+
+log = logging.getLogger(__name__)
 
 
 def put(ctx: Context, owner: str, key: str | None, value: str | None) -> None:
@@ -21,13 +28,43 @@ def put(ctx: Context, owner: str, key: str | None, value: str | None) -> None:
         if value is None or key is None:
             secrets.drop(connection, owner, key)
             return
-        known = secrets.of(connection, owner)
+        known = secrets.names_of(connection, owner)
         if key not in known and len(known) >= MOST:
             raise Refused(f"{owner} has {len(known)} secrets already", hint=f"at most {MOST}: forget some")
-        secrets.put(connection, owner, key, value)
+        secrets.put(connection, owner, key, seal(key_in(ctx.settings.data_dir), (owner, key), value))
 
 
 def of(ctx: Context, owner: str) -> Mapping[str, str]:
-    """The owner's secrets."""
-    with ctx.engine.connect() as connection:
-        return secrets.of(connection, owner)
+    """The owner's secrets; raises Conflict for one that cannot be opened (any more)."""
+    with ctx.engine.begin() as connection:
+        _seal_old(ctx, connection, owner)
+        rows = secrets.of(connection, owner)
+    key = key_in(ctx.settings.data_dir)
+    try:
+        return {name: opened(key, (owner, name), sealed) for name, sealed in rows.items()}
+    except BrokenSealError as error:
+        raise Conflict(
+            f"the secrets of {owner} cannot be opened: {error}", hint="forget them all, set them anew"
+        ) from error
+
+
+def _seal_old(ctx: Context, connection: Connection, owner: str) -> None:
+    """Seal what an older version kept as it was."""
+    for name, plain in secrets.plain_of(connection, owner).items():
+        secrets.put(connection, owner, name, seal(key_in(ctx.settings.data_dir), (owner, name), plain))
+
+
+def for_jobs(ctx: Context, connection: Connection, owners: Iterable[str]) -> dict[str, str]:
+    """The secrets of these owners as their jobs get them, JSON text; one that cannot be opened is left out."""
+    key = key_in(ctx.settings.data_dir)
+    return {owner: json.dumps(_openable(key, owner, secrets.of(connection, owner))) for owner in set(owners)}
+
+
+def _openable(key: bytes, owner: str, rows: Mapping[str, str]) -> dict[str, str]:
+    found = {}
+    for name, sealed in rows.items():
+        try:
+            found[name] = opened(key, (owner, name), sealed)
+        except BrokenSealError as error:
+            log.warning("secret %r of %s is not given to its jobs: %s", name, owner, error)
+    return found

@@ -71,6 +71,15 @@ def test_a_command_runs_in_its_sandbox_and_leaves_its_outputs(caller: Caller, tm
     assert not (tmp_path / "workDir").exists()
 
 
+def test_a_command_finds_its_owners_secrets_in_its_folder(caller: Caller, tmp_path: Path) -> None:
+    (tmp_path / "panda_secrets.json").write_text('{"password": "one"}')
+    words = quote("cp panda_secrets.json ../../out.txt")
+    done = run(caller.address, tmp_path, "runGen", "-r", "sub", "-p", words)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out.txt").read_text() == '{"password": "one"}'
+    assert not (tmp_path / "workDir").exists()
+
+
 def test_a_library_is_built_once_and_read_by_the_run(caller: Caller, tmp_path: Path) -> None:
     upload(caller, "sources.1.tar.gz", a_sandbox({"say.sh": SAY, "sub/Makefile": "all:\n\techo made > ../lib.txt\n"}))
     make = quote("echo made > ../lib.txt")

@@ -118,18 +118,3 @@ def test_commands_beside_pbooks(caller: Caller, ctx: Context) -> None:
     assert bad(caller.post(f"{V1}/task/reload_input", {"task_id": task_id}), "no failed job") == 4
     for command in ("reactivate", "reload_input", "increase_attempts"):
         assert bad(caller.post(f"{V1}/task/{command}", {"task_id": 5}), "5") == 2
-
-
-def test_secrets_are_the_owners_alone(caller: Caller) -> None:
-    ann, bob = (Caller(caller.address, headers_of(name)) for name in ("Ann", "Bob"))
-    put, get = f"{V1}/creds/set_user_secrets", f"{V1}/creds/get_user_secrets"
-    good(ann.post(put, {"key": "a", "value": "one"}))
-    good(ann.post(put, {"key": "a", "value": "two"}))
-    good(ann.post(put, {"key": "b", "value": "three"}))
-    assert json.loads(good(ann.get(get))) == {"a": "two", "b": "three"}
-    assert json.loads(good(bob.get(get))) == {}
-    good(ann.post(put, {"key": "a", "value": None}))
-    assert json.loads(good(ann.get(get))) == {"b": "three"}
-    good(ann.post(put, {"key": None, "value": None}))
-    assert json.loads(good(ann.get(get))) == {}
-    bad(ann.post(put, {"value": "x"}), "without a key")

@@ -39,6 +39,13 @@ def test_a_job_with_input_and_output(grid: Grid) -> None:
     assert not list((grid.workdir / "recovery").iterdir())
 
 
+def test_a_payload_reads_its_owners_secrets_while_it_runs(grid: Grid) -> None:
+    grid.job("copy", "panda_secrets.json out.dat", "out.dat", secrets='{"password": "one"}')
+    grid.pilot()
+    assert grid.path("mc", "out.dat").read_bytes() == b'{"password": "one"}'
+    assert not [one for one in grid.workdir.rglob("*") if one.is_file() and b'"one"' in one.read_bytes()]
+
+
 def test_what_a_pilot_asks_with(grid: Grid) -> None:
     grid.pilot("--label", "managed", "--worker-id", "3", "--factory", "fab", "--vo", "atlas", "--patience", "0.5")
     ask = grid.server.state.asks[0]

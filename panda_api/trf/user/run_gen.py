@@ -31,6 +31,7 @@ from urllib.parse import unquote
 NO_SANDBOX, BAD_SANDBOX, NO_INPUT, NO_OUTPUT, NO_CONTAINER = 40, 41, 42, 43, 44
 TRIES, PAUSE_S, TIMEOUT_S = 3, 5.0, 120
 HOME = Path("workDir")
+SECRETS = "panda_secrets.json"
 INSIDE, SCRATCH = Path("/srv"), "/tmp"  # noqa: S108 - in the image
 OF_RUNTIME = frozenset({"dev", "proc", "sys", "tmp", INSIDE.name})
 INSIDE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -122,6 +123,8 @@ def prepare(asked: argparse.Namespace) -> Path:
                 shutil.copy(name, place / name)
             elif not (place / name).exists():
                 (place / name).symlink_to(os.path.relpath(name, place))
+    if Path(SECRETS).is_file() and not (place / SECRETS).exists():
+        (place / SECRETS).symlink_to(os.path.relpath(SECRETS, place))
     for entry in filter(None, asked.lists.split(",")):
         stream, _, name = entry.partition(":")
         (place / name).write_text("".join(f"{one}\n" for one in streams(asked).get(stream, [])), encoding="utf-8")
