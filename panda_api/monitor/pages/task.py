@@ -39,7 +39,7 @@ def page(look: Look) -> Page:
 
 
 def _runs(look: Look, number: int) -> str:
-    return f"{look.ctx.settings.prefect_api_url.removesuffix('/api')}/runs?tags=task:{number}"
+    return f"{look.ctx.settings.prefect_api_url.removesuffix('/api')}/runs?tag=task:{number}"
 
 
 def _progress(look: Look, task: Row) -> list[Block]:
