@@ -26,6 +26,12 @@ class ApiProcess:
             raise RuntimeError("the API did not start; its log says why")
         self.caller = Caller(ours.recv())
 
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        assert self._process.pid is not None
+        return self._process.pid
+
     def kill(self) -> None:
         """Kill -9, and wait until nothing is left of it."""
         if self._process.pid is not None and self._process.is_alive():
