@@ -113,9 +113,6 @@ class BrokerageSettings(Group):
     )
     window_minimum_jobs: int = Field(default=20, ge=0, description="Least jobs that may wait at a site.")
     window_running_factor: float = Field(default=2.0, ge=0, description="Jobs that may wait at a site per running one.")
-    window_refill_fraction: float = Field(
-        default=0.5, ge=0, description="Part of its window below which a site's queue is filled again."
-    )
 
 
 class WatcherSettings(Group):
@@ -215,6 +212,9 @@ class ConductorSettings(Group):
     collect_interval_s: float = Field(default=0.2, gt=0, le=3600, description="Final reports into outputs.")
     fold_interval_s: float = Field(default=0.3, gt=0, le=3600, description="Events into counters.")
     story_interval_s: float = Field(default=0.1, gt=0, le=3600, description="Due production tasks.")
+    refill_interval_s: float = Field(
+        default=5.0, gt=0, le=3600, description="After a start of jobs, tasks whose bunches wait get a new round."
+    )
     progress_interval_s: float = Field(default=60.0, gt=0, description="Between two stories for mere progress.")
     sweep_interval_s: float = Field(
         default=60.0, gt=0, le=86_400, description="Repeat what lost messages would have done."

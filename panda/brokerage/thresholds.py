@@ -37,4 +37,3 @@ class Thresholds:
     # How deep a site's queue is filled (design.md section 4, "Brokerage rounds")
     window_minimum_jobs: int = 20
     window_running_factor: float = 2.0
-    window_refill_fraction: float = 0.5

@@ -13,8 +13,3 @@ def window_jobs(site: SiteFacts, thresholds: Thresholds) -> int:
 def room(site: SiteFacts, priority: int, thresholds: Thresholds) -> int:
     """Give how many jobs of `priority` still fit; jobs of lower priority that wait there do not count."""
     return max(0, window_jobs(site, thresholds) - site.queued(priority))
-
-
-def wants_refill(site: SiteFacts, priority: int, thresholds: Thresholds) -> bool:
-    """Tell whether the queue is below half of its window: a reason to start a round before the next one is due."""
-    return site.queued(priority) < thresholds.window_refill_fraction * window_jobs(site, thresholds)

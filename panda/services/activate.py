@@ -4,15 +4,19 @@ Pushed, polled, early, late, twice or never: the end is the same. The sweep repe
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 from panda.ddm.port import DdmEvent, EventKind
 from panda.services.context import Context
 from panda.services.stage import look_at_transfers, request_planned
+from panda.services.turns import part
 from panda.services.unneeded import tidy_blocks
 from panda.store import blocks, collection, queue
 
 FEED = "ddm"
 CHUNK = 200
+PARTS = 10
+"""Parts of the waiting bunches that one sweep looks at."""
 
 
 def on_ddm_events(ctx: Context, events: Sequence[DdmEvent]) -> int:
@@ -55,13 +59,16 @@ def sweep(ctx: Context, limit: int = 1000) -> int:
     """Repeat what lost messages would have done: planned blocks, open and unneeded transfers, `ready`."""
     request_planned(ctx, limit=limit)
     with ctx.engine.begin() as connection:
-        transfers = blocks.open_transfers(connection, limit)
-    activated = len(look_at_transfers(ctx, transfers))
+        asked = part(connection, "sweep transfers", limit, partial(blocks.open_blocks, connection), lambda one: one[0])
+    activated = len(look_at_transfers(ctx, [transfer for _, transfer in asked]))
     tidy_blocks(ctx, limit)
-    with ctx.engine.begin() as connection:
-        waiting = blocks.assigned_bunches(connection, limit)
-        activated += len(queue.activate(connection, waiting, why="found complete by the sweep", who="sweep"))
-    with ctx.engine.begin() as connection:
-        missing = queue.bunches_missing_in_ready(connection, limit)
-        queue.refill_ready(connection, missing)
+    for _ in range(PARTS):
+        with ctx.engine.begin() as connection:
+            waiting = part(connection, "sweep assigned", limit, partial(blocks.assigned_bunches, connection), int)
+            activated += len(queue.activate(connection, waiting, why="found complete by the sweep", who="sweep"))
+        with ctx.engine.begin() as connection:
+            ready = part(connection, "sweep ready", limit, partial(queue.activated_bunches, connection), int)
+            queue.refill_ready(connection, queue.missing_in_ready(connection, ready))
+        if len(waiting) < limit and len(ready) < limit:
+            break
     return activated

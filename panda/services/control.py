@@ -18,6 +18,8 @@ from panda.services.dispatch import KILL
 from panda.store import actions, archive, closing, counters, ends, handover, placement, queue, unneeded, work
 
 CHUNK = 1000
+BUNCHES = 50
+"""Bunches whose jobs one transaction of an order touches."""
 MOST_ATTEMPTS = 50
 STATUSES = ("online", "brokeroff", "test", "offline")
 
@@ -268,6 +270,8 @@ def _is_fulfilled(connection: Connection, order: RowMapping) -> bool:
 
 def _pass(ctx: Context, order: RowMapping) -> int:
     """Go over all rows of one order once, chunk by chunk; the row locks of a chunk are short."""
+    if order["kind"] in _WALKS:
+        return _walk(ctx, order)
     step = _STEPS[order["kind"]]
     touched = 0
     while True:
@@ -276,6 +280,23 @@ def _pass(ctx: Context, order: RowMapping) -> int:
         touched += n
         if n < CHUNK:
             return touched
+
+
+def _walk(ctx: Context, order: RowMapping) -> int:
+    """Go over the activated bunches that an order concerns, a few at a time, each once."""
+    step = _WALKS[order["kind"]]
+    touched = after = 0
+    while True:
+        with ctx.engine.begin() as connection:
+            bunches = queue.activated_bunches(connection, after, BUNCHES, order["task_id"])
+            if not bunches:
+                break
+            touched += step(connection, bunches)
+            after = bunches[-1]
+    if order["kind"] == "site_on":
+        with ctx.engine.begin() as connection:
+            work.wake(connection, actions.tasks_waiting_for_site(connection))
+    return touched
 
 
 def _abort_chunk(connection: Connection, order: RowMapping) -> int:
@@ -306,17 +327,8 @@ def _finish_chunk(connection: Connection, order: RowMapping) -> int:
     return len(ended)
 
 
-def _hold_chunk(connection: Connection, order: RowMapping) -> int:
-    return actions.remove_ready_of_task(connection, order["task_id"], CHUNK)
-
-
-def _resume_chunk(connection: Connection, order: RowMapping) -> int:
-    bunches = queue.bunches_missing_in_ready(connection, 100, order["task_id"])
-    return queue.refill_ready(connection, bunches)
-
-
-def _priority_chunk(connection: Connection, order: RowMapping) -> int:
-    return actions.reprioritise(connection, order["task_id"], CHUNK)
+def _refill(connection: Connection, bunches: list[int]) -> int:
+    return queue.refill_ready(connection, queue.missing_in_ready(connection, bunches))
 
 
 def _site_off_chunk(connection: Connection, order: RowMapping) -> int:
@@ -325,18 +337,14 @@ def _site_off_chunk(connection: Connection, order: RowMapping) -> int:
     return len(placement.rebroker(connection, bunches, why="the site is offline", who=order["who"]))
 
 
-def _site_on_chunk(connection: Connection, _order: RowMapping) -> int:
-    bunches = queue.bunches_missing_in_ready(connection, 100)
-    work.wake(connection, actions.tasks_waiting_for_site(connection))
-    return queue.refill_ready(connection, bunches)
-
-
 _STEPS: dict[str, Callable[[Connection, RowMapping], int]] = {
     "abort": _abort_chunk,
     "finish": _finish_chunk,
-    "hold": _hold_chunk,
-    "resume": _resume_chunk,
-    "priority": _priority_chunk,
     "site_off": _site_off_chunk,
-    "site_on": _site_on_chunk,
+}
+_WALKS: dict[str, Callable[[Connection, list[int]], int]] = {
+    "hold": actions.remove_held,
+    "resume": _refill,
+    "priority": actions.reprioritise,
+    "site_on": _refill,
 }

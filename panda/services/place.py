@@ -9,7 +9,7 @@ from sqlalchemy import Connection, RowMapping
 from panda.brokerage.choose import run_round
 from panda.brokerage.decision import SiteDecision, Verdict
 from panda.brokerage.journal import RoundRecord, to_json
-from panda.brokerage.snapshot import BunchFacts, RoundSnapshot
+from panda.brokerage.snapshot import BunchFacts, RoundSnapshot, SiteFacts
 from panda.ddm.port import Did, ReplicaState
 from panda.domain.lease import Lease
 from panda.domain.states import JobStatus
@@ -44,7 +44,8 @@ def place(ctx: Context, lease: Lease) -> PlacedBunches:
     there = _where(ctx, files)
     with fenced(ctx, lease) as connection:
         placement.lock_cloud(connection, task["cloud"])
-        return _round(ctx, connection, task, _facts(connection, task, bunches, files, there))
+        sites = facts.sites(connection, pilot_window_hours=thresholds(ctx).pilot_window_hours, refill_s=REFILL_S)
+        return _round(ctx, connection, task, sites, _facts(sites, task, bunches, files, there))
 
 
 def _where(ctx: Context, files: Sequence[RowMapping]) -> dict[Did, set[str]]:
@@ -59,13 +60,12 @@ def _where(ctx: Context, files: Sequence[RowMapping]) -> dict[Did, set[str]]:
 
 
 def _facts(
-    connection: Connection,
+    known: Sequence[SiteFacts],
     task: RowMapping,
     bunches: Sequence[RowMapping],
     files: Sequence[RowMapping],
     there: dict[Did, set[str]],
 ) -> tuple[BunchFacts, ...]:
-    known = facts.sites(connection, pilot_window_hours=3, refill_s=REFILL_S)
     site_of = {rse: site.id for site in known for rse in site.rses}
     preset = next((site.id for site in known if site.name == task["preset_site"]), None)
     wish = facts.wish_of_task(known, task)
@@ -98,9 +98,10 @@ def _facts(
     )
 
 
-def _round(ctx: Context, connection: Connection, task: RowMapping, bunches: tuple[BunchFacts, ...]) -> PlacedBunches:
+def _round(
+    ctx: Context, connection: Connection, task: RowMapping, sites: list[SiteFacts], bunches: tuple[BunchFacts, ...]
+) -> PlacedBunches:
     limits = thresholds(ctx)
-    sites = facts.sites(connection, pilot_window_hours=limits.pilot_window_hours, refill_s=REFILL_S)
     cloud = next(one for one in facts.clouds(connection, sites) if one.name == task["cloud"])
     snapshot = RoundSnapshot(cloud, tuple(site for site in sites if site.cloud == cloud.name))
     seed = bunches[0].id

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from sqlalchemy import Connection, RowMapping
 
@@ -15,6 +16,7 @@ from panda.ddm.port import DatasetSpec, DdmError, Did, ReplicaState, TransferReq
 from panda.domain.lease import Lease
 from panda.services.context import Context
 from panda.services.story import fenced
+from panda.services.turns import part
 from panda.services.unneeded import SCOPE, give_up
 from panda.store import blocks, inputs, queue, work
 from panda.store.blocks import BlockFile
@@ -101,9 +103,15 @@ def _settle(
 
 
 def request_planned(ctx: Context, task_id: int | None = None, limit: int = 1000) -> tuple[int, str | None]:
-    """Ask the DDM for every stored block it was not asked for; returns how many, and the first error met."""
+    """Ask the DDM for stored blocks it was not asked for; returns how many, and the first error met.
+
+    A sweep (no task) goes on where the last one stopped: blocks that the DDM refuses come again after all others.
+    """
     with ctx.engine.begin() as connection:
-        rows = blocks.planned(connection, task_id, limit)
+        if task_id is None:
+            rows = part(connection, "sweep planned", limit, partial(blocks.planned, connection, None), _number)
+        else:
+            rows = blocks.planned(connection, task_id, 0, limit)
     first: str | None = None
     asked: list[str] = []
     for row in rows:
@@ -119,6 +127,10 @@ def request_planned(ctx: Context, task_id: int | None = None, limit: int = 1000)
         asked.append(transfer)
     look_at_transfers(ctx, asked)
     return len(asked), first
+
+
+def _number(row: RowMapping) -> int:
+    return int(row["id"])
 
 
 def _request(ctx: Context, row: RowMapping) -> str:

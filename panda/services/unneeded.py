@@ -4,9 +4,11 @@ Every step is found again in the rows, so that a crash between any two of them i
 """
 
 from collections.abc import Mapping
+from functools import partial
 
 from panda.ddm.port import DdmError, Did, TransferRequest
 from panda.services.context import Context
+from panda.services.turns import part
 from panda.store import blocks, placement, unneeded, work
 
 SCOPE = "panda"
@@ -37,7 +39,9 @@ def _take_back(ctx: Context, limit: int) -> int:
 
 def _tell_ddm(ctx: Context, limit: int) -> None:
     with ctx.engine.begin() as connection:
-        rows = unneeded.to_forget(connection, limit)
+        rows = part(
+            connection, "sweep cancelled", limit, partial(unneeded.to_forget, connection), lambda row: int(row["id"])
+        )
     if not rows:
         return
     try:

@@ -36,20 +36,24 @@ def fold(ctx: Context) -> list[counters.Folded]:
 def fold_and_wake(ctx: Context) -> int:
     """Fold, and make due the tasks whose stage may end now or whose bunches wait for a site; others within a minute.
 
-    One transaction: what was folded is never told again, so a wake-up must not get lost in between.
+    Where pilots took jobs there is room again: a task with bunches to place gets its next round soon. One transaction:
+    what was folded is never told again, so a wake-up must not get lost in between.
     """
     with ctx.engine.begin() as connection:
         counters.ensure_watermark(connection)
     with ctx.engine.begin() as connection:
         folded = counters.fold(connection)
         moved = [one.task_id for one in folded if one.ended or one.defined]
-        if moved:
+        started = [one.task_id for one in folded if one.started and not (one.ended or one.defined)]
+        drained = counters.tasks_without_site(connection, started) if started else []
+        if moved or drained:
+            work.lock_tasks(connection, [*moved, *drained])
             _wake(ctx, connection, moved)
+            work.wake(connection, drained, in_seconds=ctx.settings.conductor.refill_interval_s)
     return sum(one.events for one in folded)
 
 
 def _wake(ctx: Context, connection: Connection, tasks: list[int]) -> None:
-    work.lock_tasks(connection, tasks)
     live: dict[int, int] = dict.fromkeys(tasks, 0)
     homeless: dict[int, int] = dict.fromkeys(tasks, 0)
     for row in counters.counts_of_tasks(connection, tasks):

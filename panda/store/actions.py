@@ -97,24 +97,24 @@ def jobs_to_tell(connection: Connection, task_id: int, limit: int) -> list[int]:
     return list(connection.execute(query, {"task": task_id, "limit": limit}).scalars())
 
 
-def remove_ready_of_task(connection: Connection, task_id: int, limit: int) -> int:
-    """Take jobs of a task out of `ready` while it is held; rows that a pop has locked are left to the next pass."""
+def remove_held(connection: Connection, bunches: Sequence[int]) -> int:
+    """Take jobs of these bunches out of `ready` while their task is held; rows a pop has locked: the next pass."""
     query = text("""
         DELETE FROM ready WHERE job_id IN (
-            SELECT r.job_id FROM ready r JOIN job j ON j.id = r.job_id JOIN production_task t ON t.id = j.task_id
-            WHERE j.task_id = :task AND t.hold IS NOT NULL LIMIT :limit FOR UPDATE OF r SKIP LOCKED)
+            SELECT r.job_id FROM job j JOIN ready r ON r.job_id = j.id JOIN production_task t ON t.id = j.task_id
+            WHERE j.bunch_id = ANY(:bunches) AND t.hold IS NOT NULL FOR UPDATE OF r SKIP LOCKED)
     """)
-    return connection.execute(query, {"task": task_id, "limit": limit}).rowcount
+    return connection.execute(query, {"bunches": list(bunches)}).rowcount
 
 
-def reprioritise(connection: Connection, task_id: int, limit: int) -> int:
-    """Give waiting jobs in `ready` their task's priority, and raise the bound of their classes."""
+def reprioritise(connection: Connection, bunches: Sequence[int]) -> int:
+    """Give waiting jobs of these bunches in `ready` their task's priority, and raise the bound of their classes."""
     query = text("""
         WITH wrong AS (
             SELECT r.job_id, t.priority + COALESCE(j.priority_offset, 0) AS priority
-            FROM ready r JOIN job j ON j.id = r.job_id JOIN production_task t ON t.id = j.task_id
-            WHERE t.id = :task AND r.priority <> t.priority + COALESCE(j.priority_offset, 0)
-            LIMIT :limit FOR UPDATE OF r SKIP LOCKED
+            FROM job j JOIN ready r ON r.job_id = j.id JOIN production_task t ON t.id = j.task_id
+            WHERE j.bunch_id = ANY(:bunches) AND r.priority <> t.priority + COALESCE(j.priority_offset, 0)
+            FOR UPDATE OF r SKIP LOCKED
         ), moved AS (
             UPDATE ready r SET priority = w.priority FROM wrong w WHERE r.job_id = w.job_id
             RETURNING r.class_id, r.priority
@@ -124,7 +124,7 @@ def reprioritise(connection: Connection, task_id: int, limit: int) -> int:
         )
         SELECT count(*) FROM moved
     """)
-    return connection.scalar(query, {"task": task_id, "limit": limit}) or 0
+    return connection.scalar(query, {"bunches": list(bunches)}) or 0
 
 
 def bunches_at_site(connection: Connection, site_id: int, limit: int) -> list[int]:

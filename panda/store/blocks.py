@@ -97,17 +97,18 @@ def wait_for(connection: Connection, bunch_id: int, generation: int, blocks: Seq
     connection.execute(text("UPDATE bunch SET staged = true WHERE id = :b"), {"b": bunch_id})
 
 
-def planned(connection: Connection, task_id: int | None, limit: int) -> list[RowMapping]:
-    """Which blocks has the DDM not been asked for yet?"""
+def planned(connection: Connection, task_id: int | None, after: int, limit: int) -> list[RowMapping]:
+    """Which blocks has the DDM not been asked for yet, from after one by its id?"""
     return list(
         connection.execute(
             text("""
                 SELECT k.id, k.name, k.rse, k.task_id, t.priority, t.label
                 FROM block k JOIN production_task t ON t.id = k.task_id
-                WHERE k.state = 'planned' AND k.kind = 'dis' AND (CAST(:task AS bigint) IS NULL OR k.task_id = :task)
+                WHERE k.state = 'planned' AND k.kind = 'dis' AND k.id > :after
+                  AND (CAST(:task AS bigint) IS NULL OR k.task_id = :task)
                 ORDER BY k.id LIMIT :limit
             """),
-            {"task": task_id, "limit": limit},
+            {"task": task_id, "limit": limit, "after": after},
         ).mappings()
     )
 
@@ -177,28 +178,21 @@ def bunches_of_transfers(connection: Connection, transfers: Sequence[str]) -> li
     return list(rows.scalars())
 
 
-def assigned_bunches(connection: Connection, limit: int, task_id: int | None = None) -> list[int]:
-    """Which staged bunches still wait, so that a sweep may look at them again?"""
-    rows = connection.execute(
-        text("""
-            SELECT id FROM bunch WHERE open AND state = 'assigned' AND staged
-              AND (CAST(:task AS bigint) IS NULL OR task_id = :task) ORDER BY id LIMIT :limit
-        """),
-        {"limit": limit, "task": task_id},
-    )
-    return list(rows.scalars())
+def assigned_bunches(connection: Connection, after: int, limit: int) -> list[int]:
+    """Which staged bunches still wait, from after one by its id?"""
+    query = text("""
+        SELECT id FROM bunch WHERE open AND state = 'assigned' AND staged AND id > :after ORDER BY id LIMIT :limit
+    """)
+    return list(connection.execute(query, {"after": after, "limit": limit}).scalars())
 
 
-def open_transfers(connection: Connection, limit: int) -> list[str]:
-    """Which transfers have not been reported complete, the longest unchanged first?"""
-    rows = connection.execute(
-        text("""
-            SELECT transfer_id FROM block WHERE state IN ('requested', 'stuck') AND transfer_id IS NOT NULL
-            ORDER BY since LIMIT :limit
-        """),
-        {"limit": limit},
-    )
-    return list(rows.scalars())
+def open_blocks(connection: Connection, after: int, limit: int) -> list[tuple[int, str]]:
+    """Which blocks have transfers that were not reported complete, from after one by its id?"""
+    query = text("""
+        SELECT id, transfer_id FROM block
+        WHERE state IN ('requested', 'stuck') AND transfer_id IS NOT NULL AND id > :after ORDER BY id LIMIT :limit
+    """)
+    return [(row.id, row.transfer_id) for row in connection.execute(query, {"after": after, "limit": limit})]
 
 
 def sub_block(connection: Connection, bunch_id: int, site_id: int) -> RowMapping | None:
@@ -226,6 +220,17 @@ def read_cursor(connection: Connection, name: str) -> int:
     """How far has a feed been read?"""
     query = text("SELECT seq FROM feed_cursor WHERE name = :name")
     return connection.execute(query, {"name": name}).scalar_one_or_none() or 0
+
+
+def set_cursor(connection: Connection, name: str, seq: int) -> None:
+    """Note where a sweep goes on, which may be the beginning."""
+    connection.execute(
+        text("""
+            INSERT INTO feed_cursor (name, seq) VALUES (:name, :seq)
+            ON CONFLICT (name) DO UPDATE SET seq = excluded.seq, at = now()
+        """),
+        {"name": name, "seq": seq},
+    )
 
 
 def move_cursor(connection: Connection, name: str, seq: int) -> None:

@@ -49,19 +49,20 @@ _FOLD = text("""
     )
     SELECT task_id, count(*) AS events,
            bool_or(to_state = ANY(CAST('{finished,failed,cancelled,closed}' AS job_status[]))) AS ended,
-           bool_or(to_state = 'defined') AS defined
+           bool_or(to_state = 'defined') AS defined, bool_or(to_state = 'sent') AS started
     FROM fresh GROUP BY task_id ORDER BY task_id
 """)
 
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """What a fold saw of one task: whether jobs ended and whether bunches wait for a site again."""
+    """What a fold saw of one task: whether jobs ended, bunches wait for a site again, pilots took jobs."""
 
     task_id: int
     events: int
     ended: bool
     defined: bool
+    started: bool
 
 
 def fold(connection: Connection) -> list[Folded]:
@@ -72,7 +73,7 @@ def fold(connection: Connection) -> list[Folded]:
         """)
     )
     connection.execute(text("SELECT 1 FROM fold_watermark WHERE name = 'counts' FOR UPDATE"))
-    return [Folded(row.task_id, row.events, row.ended, row.defined) for row in connection.execute(_FOLD)]
+    return [Folded(row.task_id, row.events, row.ended, row.defined, row.started) for row in connection.execute(_FOLD)]
 
 
 def counts_of_tasks(connection: Connection, tasks: Sequence[int]) -> list[RowMapping]:
@@ -81,6 +82,15 @@ def counts_of_tasks(connection: Connection, tasks: Sequence[int]) -> list[RowMap
     return list(
         connection.execute(text(EXACT.format(where="task_id = ANY(:tasks)")), {"tasks": list(tasks)}).mappings()
     )
+
+
+def tasks_without_site(connection: Connection, tasks: Sequence[int]) -> list[int]:
+    """Which of these tasks have bunches that wait for a site?"""
+    query = text("""
+        SELECT t FROM unnest(CAST(:tasks AS bigint[])) AS t WHERE EXISTS (
+            SELECT 1 FROM bunch b WHERE b.task_id = t AND b.open AND b.state IN ('defined', 'waiting')) ORDER BY t
+    """)
+    return list(connection.execute(query, {"tasks": list(tasks)}).scalars())
 
 
 def counts_of_all(connection: Connection) -> list[RowMapping]:

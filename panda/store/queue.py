@@ -117,18 +117,30 @@ def refill_ready(connection: Connection, bunches: list[int]) -> int:
     return max(0, put_back)
 
 
-def bunches_missing_in_ready(connection: Connection, limit: int, task_id: int | None = None) -> list[int]:
-    """Which activated bunches have jobs that no pilot can get because `ready` lacks them (after resume, site on)?"""
+def activated_bunches(connection: Connection, after: int, limit: int, task_id: int | None = None) -> list[int]:
+    """Which are the next activated bunches, of a task or of all, after one by its id?
+
+    Whoever goes over many of them remembers the last: to look for the next from the beginning would cost ever more.
+    """
+    of_task = "" if task_id is None else "AND task_id = :task"
+    query = text(f"""
+        SELECT id FROM bunch WHERE open AND state = 'activated' AND id > :after {of_task} ORDER BY id LIMIT :limit
+    """)  # noqa: S608 - a constant of this function
+    return list(connection.execute(query, {"after": after, "limit": limit, "task": task_id}).scalars())
+
+
+def missing_in_ready(connection: Connection, bunches: Sequence[int]) -> list[int]:
+    """Which of these bunches have jobs that no pilot can get because `ready` lacks them (after resume, site on)?"""
     rows = connection.execute(
         text("""
             SELECT b.id FROM bunch b JOIN production_task t ON t.id = b.task_id JOIN site s ON s.id = b.site_id
-            WHERE b.open AND b.state = 'activated' AND (CAST(:task AS bigint) IS NULL OR b.task_id = :task)
+            WHERE b.id = ANY(:bunches) AND b.state = 'activated'
               AND t.hold IS NULL AND t.stage IN ('assigned', 'running') AND s.status <> 'offline'
               AND EXISTS (SELECT 1 FROM job j WHERE j.bunch_id = b.id AND j.status IS NULL
                           AND NOT EXISTS (SELECT 1 FROM ready r WHERE r.job_id = j.id))
-            ORDER BY b.id LIMIT :limit
+            ORDER BY b.id
         """),
-        {"limit": limit, "task": task_id},
+        {"bunches": list(bunches)},
     )
     return list(rows.scalars())
 

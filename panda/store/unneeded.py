@@ -83,12 +83,13 @@ def waiting_in_vain(connection: Connection, limit: int) -> list[RowMapping]:
     return list(connection.execute(query, {"limit": limit}).mappings())
 
 
-def to_forget(connection: Connection, limit: int) -> list[RowMapping]:
-    """Which cancelled blocks does the DDM still move, as far as it was told?"""
+def to_forget(connection: Connection, after: int, limit: int) -> list[RowMapping]:
+    """Which cancelled blocks does the DDM still move, as far as it was told, from after one by its id?"""
     query = text("""
-        SELECT id, transfer_id FROM block WHERE state = 'cancelled' AND transfer_id IS NOT NULL ORDER BY id LIMIT :limit
+        SELECT id, transfer_id FROM block
+        WHERE state = 'cancelled' AND transfer_id IS NOT NULL AND id > :after ORDER BY id LIMIT :limit
     """)
-    return list(connection.execute(query, {"limit": limit}).mappings())
+    return list(connection.execute(query, {"after": after, "limit": limit}).mappings())
 
 
 def dropped(connection: Connection, ids: Sequence[int]) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from panda.brokerage.thresholds import Thresholds
-from panda.brokerage.window import room, wants_refill, window_jobs
+from panda.brokerage.window import room, window_jobs
 from tests.brokerage.builders import T, a_site, queued
 
 
@@ -21,8 +21,3 @@ def test_room_counts_equal_or_higher_priority() -> None:
     site = a_site(counts=(queued(15, priority=500), queued(3, priority=900)))
     assert (room(site, 400, T), room(site, 500, T), room(site, 501, T), room(site, 901, T)) == (2, 2, 17, 20)
     assert room(a_site(counts=(queued(30),)), 500, T) == 0
-
-
-def test_below_half_the_window_a_refill_is_wanted() -> None:
-    assert wants_refill(a_site(counts=(queued(9),)), 500, T)
-    assert not wants_refill(a_site(counts=(queued(10),)), 500, T)
