@@ -143,6 +143,9 @@ class WatcherSettings(Group):
     dark_s: int = Field(
         default=86_400, ge=1, description="After the end of an attempt that lost, what it left at its site is deleted."
     )
+    snapshot_s: int = Field(
+        default=600, ge=1, description="A transaction that sees a state of the database this old is an incident."
+    )
     outage_gap_s: int = Field(
         default=120,
         ge=1,

@@ -88,9 +88,22 @@ def watch(ctx: Context) -> Watched:
     with ctx.engine.begin() as connection:
         watching.clean_requests(connection)
         watching.lost_workers(connection, 3600)
+    _tell_old_snapshots(ctx)
     harvester.forget(ctx)
     worker_logs.forget(ctx)
     return Watched(replaced, failed, rebrokered)
+
+
+def _tell_old_snapshots(ctx: Context) -> None:
+    """Write an incident about each transaction that keeps dead rows alive: a dump, a forgotten session."""
+    with ctx.engine.begin() as connection:
+        for row in watching.old_snapshots(connection, ctx.settings.watcher.snapshot_s):
+            words = (
+                f"{row['application']} has had a transaction open since {row['xact_start']:%Y-%m-%d %H:%M:%S} UTC "
+                f"({row['state']}); dispatch gets slower with every job until it ends. To end it: "
+                f"SELECT pg_terminate_backend({row['pid']}). Its statement: {row['query']}"
+            )
+            work.add_incident_once(connection, "warning", "database", f"backend:{row['pid']}", words)
 
 
 def _apply(ctx: Context, limit: Limit, seconds: int) -> int:

@@ -4,12 +4,18 @@ A chunk is one transaction: it inserts bunches, their jobs and one event per bun
 `next_input`, so that a crash loses nothing and doubles nothing.
 """
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
-from sqlalchemy import Connection, RowMapping, insert, text
+from sqlalchemy import Connection, RowMapping, text
 
-from panda.store.schema import dataset_file
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as PsycopgConnection  # noqa: N812 - a class with the name of a value
+
+_FILE_COLUMNS = ("scope", "lfn", "guid", "bytes", "adler32", "events")
 
 _COMMON = """
     b AS (
@@ -300,11 +306,19 @@ def set_input_dataset(connection: Connection, row: RowMapping, dataset_id: int) 
 
 
 def add_files(connection: Connection, dataset_id: int, start: int, files: Sequence[Mapping[str, object]]) -> None:
-    """Append files (scope, lfn, guid, bytes, adler32, events) to a dataset's numbered contents."""
-    connection.execute(
-        insert(dataset_file),
-        [{"dataset_id": dataset_id, "ordinal": start + place, **one} for place, one in enumerate(files)],
-    )
+    """Append files (scope, lfn, guid, bytes, adler32, events) to a dataset's numbered contents, by COPY."""
+    rows = io.StringIO()
+    writer = csv.writer(rows)
+    for place, one in enumerate(files):
+        writer.writerow([dataset_id, start + place, *(one[name] for name in _FILE_COLUMNS)])
+    rows.seek(0)
+    driver = cast("PsycopgConnection", connection.connection.driver_connection)
+    with driver.cursor() as cursor:
+        cursor.copy_expert(
+            f"COPY dataset_file (dataset_id, ordinal, {', '.join(_FILE_COLUMNS)}) FROM STDIN"
+            " (FORMAT csv, FORCE_NOT_NULL (scope, lfn, adler32))",
+            rows,
+        )
 
 
 def sum_dataset(connection: Connection, dataset_id: int) -> None:

@@ -10,7 +10,9 @@ from sqlalchemy import Connection, Engine, text
 
 from panda.domain.pattern import Pattern
 
-TIMEOUT_MS = 20_000
+TIMEOUT_MS = 10_000
+IDLE_MS = 30_000
+"""A page that is stopped between two statements gives its snapshot back: an old one keeps dead rows alive."""
 Row: TypeAlias = Mapping[str, Any]
 
 
@@ -66,7 +68,11 @@ def snapshot(engine: Engine) -> Iterator[Connection]:
     """A connection that sees one moment of the database and cannot change it."""
     with engine.connect() as plain:
         connection = plain.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-        connection.execute(text(f"SET LOCAL statement_timeout = {TIMEOUT_MS}"))
+        connection.execute(
+            text(
+                f"SET LOCAL statement_timeout = {TIMEOUT_MS}; SET LOCAL idle_in_transaction_session_timeout = {IDLE_MS}"
+            )
+        )
         yield connection
 
 
