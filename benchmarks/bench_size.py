@@ -96,7 +96,7 @@ def main() -> None:
         return
     peaks = []
     for n in options.sizes:
-        with standing(10, 1000) as stand:
+        with standing(10, 10) as stand:
             found = one(stand, n, options.by)
         if found["jobs"] != n:
             raise RuntimeError(f"{found['jobs']} jobs were made of {n} files")

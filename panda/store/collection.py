@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, RowMapping, text
 
+from panda.domain.states import JobStatus
+
 
 def queue_for_collection(connection: Connection, jobs: Sequence[int], state: str) -> None:
     """Put jobs on the collector's list; one that is there already is looked at again now."""
@@ -20,16 +22,22 @@ def queue_for_collection(connection: Connection, jobs: Sequence[int], state: str
     )
 
 
-_CLAIM = text("""
+_CLAIM = """
     WITH due AS (
-        SELECT c.job_id FROM to_collect c
+        SELECT c.job_id FROM to_collect c {reported}
         WHERE c.state = CAST(:state AS job_status) AND c.next_at <= now()
-          AND (:state <> 'holding' OR EXISTS (SELECT 1 FROM job_report r WHERE r.job_id = c.job_id))
-        ORDER BY c.next_at LIMIT :limit FOR UPDATE SKIP LOCKED
+        ORDER BY c.next_at LIMIT :limit FOR UPDATE OF c SKIP LOCKED
     )
     UPDATE to_collect c SET next_at = now() + make_interval(secs => :again) FROM due WHERE c.job_id = due.job_id
     RETURNING c.job_id, EXTRACT(epoch FROM now() - c.since) AS age
-""")
+"""
+# Each job is looked up by itself (OFFSET 0): as a condition it made the planner read all reports there ever were.
+_CLAIM_REPORTED = text(
+    _CLAIM.format(
+        reported="CROSS JOIN LATERAL (SELECT 1 FROM job_report r WHERE r.job_id = c.job_id OFFSET 0) AS report"
+    )
+)
+_CLAIM_ANY = text(_CLAIM.format(reported=""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +49,12 @@ class Claimed:
 
 
 def claim(connection: Connection, state: str, limit: int, again_s: float) -> list[Claimed]:
-    """Take the collector's next jobs; if this process dies, others see them again after `again_s` seconds."""
-    rows = connection.execute(_CLAIM, {"state": state, "limit": limit, "again": again_s})
+    """Take the collector's next jobs, of the holding ones those with a report.
+
+    If this process dies, others see them again after `again_s` seconds.
+    """
+    statement = _CLAIM_REPORTED if state == JobStatus.HOLDING else _CLAIM_ANY
+    rows = connection.execute(statement, {"state": state, "limit": limit, "again": again_s})
     return [Claimed(row.job_id, float(row.age)) for row in rows]
 
 
