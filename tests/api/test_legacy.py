@@ -129,11 +129,13 @@ def test_a_kill_is_heard_and_leaves_a_cancelled_job(caller: Caller, ctx: Context
 def test_a_payload_that_fails_leaves_its_exit_code_and_is_tried_again(caller: Caller, ctx: Context, send: Send) -> None:
     task_id = submitted(caller, ctx)
     job = one_job(caller, send)
-    final = told(job, "failed", **ended(1368, "Remote file open timed out", 3))
+    last = {"xml": xml(LOG), "pilotLog": "the payload said no\n"}
+    final = told(job, "failed", **ended(1368, "Remote file open timed out", 3)) | last
     assert send(caller, "updateJob", final).content == ACCEPTED
     collect.collect(ctx)
     (failed, again) = read.jobs_of(ctx, task_id)
-    assert {(one.component, one.code) for one in failed.errors} == {("pilot", 1368), ("transform", 3)}
+    # The log that it reports is nowhere in this test; that is said beside the reason, not instead of it.
+    assert {(one.component, one.code) for one in failed.errors} == {("pilot", 1368), ("transform", 3), ("ddm", 200)}
     assert (failed.status.value, again.attempt) == ("failed", 2)
     assert send(caller, "updateJob", final).content == ACCEPTED
 
