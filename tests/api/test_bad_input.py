@@ -108,7 +108,8 @@ def test_a_body_that_is_no_object_is_refused_by_every_route_and_stores_nothing(c
 
 def test_an_object_in_place_of_a_plain_value_is_refused_with_the_fields_name(caller: Caller, engine: Engine) -> None:
     before = rows(engine)
-    tried, unnamed = 0, []
+    tried = 0
+    unnamed: list[tuple[str, str, object, str]] = []
     for path, operation in operations("post"):
         if not path.startswith("/api/v1/") or path == "/api/v1/ddm/notify":  # signed, or not read at all
             continue
