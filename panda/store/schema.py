@@ -637,6 +637,7 @@ job_event = Table(
     Index("ix_job_event_task_id", "task_id", "id"),
     Index("ix_job_event_sent", "at", postgresql_where=text("to_state = 'sent'")),
     Index("ix_job_event_ended", "at", postgresql_where=text("to_state IN ('failed', 'finished')")),
+    Index("ix_job_event_at", "at", postgresql_using="brin", postgresql_with={"autosummarize": "on"}),
 )
 
 job_count = Table(
