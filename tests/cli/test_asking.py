@@ -46,7 +46,9 @@ def test_jobs_and_one_job(panda: Panda, rows: Connection) -> None:
     listed = json.loads(panda("jobs", "--task", task, "--status", "activated", "--limit", 1, "--json").out)
     assert [one["id"] for one in listed] == [job]
     assert json.loads(panda("jobs", "--task", task, "--status", "running", "--json").out) == []
+    rows.execute(insert(schema.job_tail).values(job_id=job, text="one\ntwo"))
     shown = panda("job", job).out
+    assert "    one\n    two\n" in shown
     assert f"Job {job} of task {task} a-task: activated" in shown
     assert "brokered" in shown
     found = json.loads(panda("job", job, "--json").out)
