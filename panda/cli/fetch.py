@@ -1,13 +1,13 @@
 """Owns `panda fetch`: copies of a task's outputs in a folder."""
 
-import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from panda.cli.asking import connected, one_command
-from panda.services import download
+from panda.cli.asking import one_command
+from panda.cli.remote import Api, api
 
 
 def fetch(
@@ -17,13 +17,23 @@ def fetch(
     logs: Annotated[bool, typer.Option("--logs", help="The log files too.")] = False,
 ) -> None:
     """Copy the outputs of a production task into a folder."""
-    to.mkdir(parents=True, exist_ok=True)
-    with connected() as ctx:
-        found = download.outputs(ctx, task_id, logs=logs)
-        for one in found:
-            shutil.copyfile(download.output_path(ctx, task_id, one.lfn), to / one.lfn)
-            typer.echo(f"{one.dataset}  {one.lfn}")
+    with api() as panda:
+        found = list(_outputs(panda, task_id, ["output", "log"] if logs else ["output"]))
+        to.mkdir(parents=True, exist_ok=True)
+        for dataset, lfn in found:
+            panda.download("/api/v1/task/get_output_file", to / lfn, task_id=task_id, lfn=lfn)
+            typer.echo(f"{dataset}  {lfn}")
     typer.echo(f"{len(found)} files in {to}")
+
+
+def _outputs(panda: Api, task_id: int, kinds: list[str]) -> Iterator[tuple[str, str]]:
+    """Dataset and LFN of each file that is in a dataset of the task."""
+    answer = panda.get("/api/v1/task/get_datasets_and_files", task_id=task_id, dataset_types=kinds)
+    datasets: list[dict[str, Any]] = answer.data
+    for one in datasets:
+        for file in one["files"]:
+            if file["status"] == "finished":
+                yield one["dataset"]["name"], Path(file["lfn"]).name
 
 
 app = one_command(fetch)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 import requests
@@ -95,9 +96,29 @@ class Api:
         """POST a JSON object."""
         return self._call("POST", path, json=dict(body))
 
+    def download(self, path: str, target: Path, **query: object) -> None:
+        """GET a file; `target` is written when all of it has come."""
+        answer = self._send("GET", path, params=query, stream=True)
+        with answer:
+            if answer.headers.get("Content-Type") != "application/octet-stream":
+                _opened(answer, self.url)
+            draft = target.with_name(f".{target.name}.part")
+            try:
+                with draft.open("wb") as sink:
+                    for piece in answer.iter_content(1 << 20):
+                        sink.write(piece)
+                draft.replace(target)
+            except requests.RequestException as error:
+                raise Unavailable(f"{target.name} broke off ({type(error).__name__}).", "Fetch again.") from None
+            finally:
+                draft.unlink(missing_ok=True)
+
     def _call(self, method: str, path: str, **arguments: Any) -> Answer:
+        return _opened(self._send(method, path, **arguments), self.url)
+
+    def _send(self, method: str, path: str, **arguments: Any) -> requests.Response:
         try:
-            answer = self._session.request(method, self.url + path, timeout=PATIENCE_S, **arguments)
+            return self._session.request(method, self.url + path, timeout=PATIENCE_S, **arguments)
         except requests.exceptions.InvalidURL as error:
             raise errors.BadRequest(
                 f"{self.url!r} is no address of an API: {error}", "Write http://HOST:PORT."
@@ -106,7 +127,6 @@ class Api:
             raise errors.BadRequest(f"{self.url!r} is no address of an API.", "Write http://HOST:PORT.") from None
         except requests.RequestException as error:
             raise Unavailable(f"The API at {self.url} does not answer ({type(error).__name__}).", START) from None
-        return _opened(answer, self.url)
 
 
 def _opened(answer: requests.Response, url: str) -> Answer:

@@ -5,19 +5,8 @@ from urllib.parse import unquote, urlsplit
 
 from panda.ddm.port import Did, ReplicaState
 from panda.errors import NotFound, Unavailable
-from panda.services import read, tasklist
 from panda.services.context import Context
-from panda.services.tasklist import FileView
 from panda.store import taskfiles
-
-KINDS = frozenset({"output", "log"})
-
-
-def outputs(ctx: Context, task_id: int, *, logs: bool = False) -> list[FileView]:
-    """The files in a task's output datasets, with `logs` those of its logs too; raises NotFound for no such task."""
-    read.task(ctx, task_id)
-    found = tasklist.files(ctx, task_id, KINDS if logs else frozenset({"output"}))
-    return [one for one in found if one.status == "finished"]
 
 
 def output_path(ctx: Context, task_id: int, lfn: str) -> Path:
