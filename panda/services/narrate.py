@@ -52,7 +52,7 @@ class Narration:
         links = " · ".join(f"[{words}]({address})" for words, address in self.links)
         return (
             f"## Task {self.task_id}\n\n`{self.task_name}`\n\n{self.words}\n{waits}\n{links}\n\n"
-            f"### The chain of tasks\n\n```mermaid\n{self.chain}\n```\n\n### Where it stands, and why\n\n{bullets}\n"
+            f"### Where it stands, and why\n\n{bullets}\n\n### The chain of tasks\n\n```mermaid\n{self.chain}\n```\n"
         )
 
 
