@@ -431,7 +431,7 @@ job = Table(
     Column("explicit_input", Boolean),
     Column("parameters", Text),
     UniqueConstraint("task_id", "ordinal", "attempt", name="uq_job_task_ordinal_attempt"),
-    info={"storage": {"fillfactor": "75"}},
+    info={"storage": {"fillfactor": "60"}},
 )
 
 # Partitioned by month of `ended_at`; `panda.store.archive` makes the months. The view `job_all` is `job` and this.
