@@ -1,5 +1,6 @@
 """Connections to PanDA's database: the engine, its session settings, and the migrations of a schema."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from psycopg2.extensions import get_wait_callback, set_wait_callback
 from sqlalchemy import Connection, Engine, MetaData, create_engine, text
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -28,6 +30,24 @@ def make_engine(url: str, *, pool_size: int = 10, application: str = "panda") ->
             "connect_timeout": 10,
         },
     )
+
+
+_ONE_COPY = threading.Lock()
+
+
+@contextmanager
+def blocking() -> Iterator[None]:
+    """Let the driver wait in its own way while the block runs: COPY works in no other (psycopg2, "green" support).
+
+    What else runs in the process meanwhile waits so too: batches of hot calls hold up their loop, no more.
+    """
+    with _ONE_COPY:
+        callback = get_wait_callback()
+        set_wait_callback(None)
+        try:
+            yield
+        finally:
+            set_wait_callback(callback)
 
 
 @contextmanager

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, cast
 
 from sqlalchemy import Connection, RowMapping, text
 
+from panda.store.engine import blocking
+
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as PsycopgConnection  # noqa: N812 - a class with the name of a value
 
@@ -313,7 +315,7 @@ def add_files(connection: Connection, dataset_id: int, start: int, files: Sequen
         writer.writerow([dataset_id, start + place, *(one[name] for name in _FILE_COLUMNS)])
     rows.seek(0)
     driver = cast("PsycopgConnection", connection.connection.driver_connection)
-    with driver.cursor() as cursor:
+    with blocking(), driver.cursor() as cursor:
         cursor.copy_expert(
             f"COPY dataset_file (dataset_id, ordinal, {', '.join(_FILE_COLUMNS)}) FROM STDIN"
             " (FORMAT csv, FORCE_NOT_NULL (scope, lfn, adler32))",

@@ -1,19 +1,23 @@
 """Hot calls on the connection: whatever way the bytes come, answers are whole, in order, and those of the routes."""
 
 import asyncio
+import io
 import json
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from psycopg2.extensions import get_wait_callback
 from sqlalchemy import Engine
 
 from panda.auth.identity import Identity
 from panda.errors import Forbidden
+from panda.store.engine import blocking
 from panda_api import security
 from panda_api.app import Application, build
 from panda_api.direct import HotProtocol
@@ -188,3 +192,13 @@ def test_whoever_differs_from_a_known_caller_is_looked_at(
     assert callers.identify(HEADERS, ("127.0.0.1", 1)) is LOCAL_OPERATOR
     with pytest.raises(Forbidden):
         callers.identify(headers, (client, 1))
+
+
+def test_copy_works_beside_batches(app: Application, engine: Engine) -> None:
+    with serving(app):  # from here on the driver waits in the loop's way
+        with engine.begin() as rows, blocking(), closing(rows.connection.cursor()) as cursor:
+            cursor.execute("CREATE TEMP TABLE copied (n int)")
+            cursor.copy_expert("COPY copied FROM STDIN", io.StringIO("1\n2\n"))
+            cursor.execute("SELECT sum(n) FROM copied")
+            assert cursor.fetchone() == (3,)
+        assert get_wait_callback() is not None
