@@ -4,9 +4,7 @@ from typing import Annotated
 
 import typer
 
-from panda.cli.asking import connected, person
-from panda.domain.harvester import HarvesterOrder, kill_worker_ids, kill_workers, report_statistics, set_workers
-from panda.services import harvester
+from panda.cli.remote import api
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -14,11 +12,12 @@ Instance = Annotated[str | None, typer.Option("--harvester", help="The instance;
 Queue = Annotated[str, typer.Argument(help="The queue.")]
 
 
-def _give(order: HarvesterOrder, instance: str | None, queue: str | None) -> None:
-    with connected() as ctx:
-        given = harvester.give(ctx, order, person(), harvester=instance, queue=queue)
+def _give(command: str, instance: str | None, **values: object) -> None:
+    order = {"command": command, "harvester": instance, **values}
+    with api() as panda:
+        given = panda.ask("/api/v1/harvester/give_command", list[tuple[int, str]], {"order": order})
     for number, name in given:
-        print(f"Command {number} waits for {name}: {order.command}")
+        print(f"Command {number} waits for {name}: {command.upper()}")
 
 
 @app.command("kill-workers")
@@ -31,7 +30,8 @@ def kill(
     instance: Instance = None,
 ) -> None:
     """Kill the workers of a queue (KILL_WORKERS); without options those that were submitted and wait."""
-    _give(kill_workers(queue, tuple(status or ()), tuple(element or ()), tuple(host or ())), instance, queue)
+    conditions = {"statuses": status or [], "computing_elements": element or [], "submission_hosts": host or []}
+    _give("kill_workers", instance, queue=queue, **conditions)
 
 
 @app.command("kill-ids")
@@ -40,7 +40,7 @@ def kill_ids(
     workers: Annotated[list[int], typer.Argument(metavar="WORKER...", help="Its numbers of the workers.")],
 ) -> None:
     """Kill single workers (SYNC_WORKERS_KILL)."""
-    _give(kill_worker_ids(tuple(workers)), instance, None)
+    _give("kill_ids", instance, workers=workers)
 
 
 @app.command("set-workers")
@@ -53,10 +53,11 @@ def set_n(
     instance: Instance = None,
 ) -> None:
     """Have new workers submitted at a queue that is steered from here (SET_N_WORKERS_JOBTYPE)."""
-    _give(set_workers(queue, job_type, resource_type, number), instance, queue)
+    kind = {"job_type": job_type, "resource_type": resource_type}
+    _give("set_workers", instance, queue=queue, number=number, **kind)
 
 
 @app.command("report-statistics")
 def report(queue: Queue, *, instance: Instance = None) -> None:
     """Have the numbers of a queue's workers told at once (REPORT_WORKER_STATS)."""
-    _give(report_statistics(queue), instance, queue)
+    _give("report_statistics", instance, queue=queue)

@@ -1,28 +1,28 @@
 """Owns `panda workers`: pilots as their factories describe them, and what Harvester instances say of themselves."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from panda.cli.asking import AsJson, Limit, Offset, connected, one_command, print_json, print_table, tally
+from panda.cli.asking import AsJson, Limit, Offset, one_command, print_json, print_table, tally
 from panda.cli.remote import api
 from panda.services import harvester
-from panda.services.context import Context
+from panda.services.harvester import Shown
 from panda.services.reasons import clock
 from panda.services.survey import WorkerView
 
 
 class Show(StrEnum):
-    """What to list."""
+    """What to list: pilots, or what Harvester said (`panda.services.harvester.Shown`)."""
 
     PILOTS = "pilots"
-    HARVESTERS = "harvesters"
-    STATISTICS = "statistics"
-    COMMANDS = "commands"
-    DIALOGS = "dialogs"
-    METRICS = "metrics"
+    HARVESTERS = Shown.HARVESTERS.value
+    STATISTICS = Shown.STATISTICS.value
+    COMMANDS = Shown.COMMANDS.value
+    DIALOGS = Shown.DIALOGS.value
+    METRICS = Shown.METRICS.value
 
 
 def workers(
@@ -36,7 +36,7 @@ def workers(
 ) -> None:
     """List the pilots and the jobs in their hands; with `--show` what Harvester instances said."""
     if show is not Show.PILOTS:
-        _show(show, limit, offset, as_json=as_json)
+        _show(Shown(show), limit, offset, as_json=as_json)
         return
     with api() as panda:
         found = panda.look("workers", list[WorkerView], queue=queue, ended=every, limit=limit, offset=offset)
@@ -54,27 +54,13 @@ def workers(
     print_table(columns, rows)
 
 
-def _show(show: Show, limit: int | None, offset: int, *, as_json: bool) -> None:
-    with connected() as ctx:
-        found = _read(ctx, show, limit, offset)
+def _show(show: Shown, limit: int | None, offset: int, *, as_json: bool) -> None:
+    with api() as panda:
+        found = panda.look("harvester", KIND[show], show=show.value, limit=limit, offset=offset)
     if as_json:
         print_json(found)
         return
     print_table(COLUMNS[show], [ROW[show](one) for one in found])
-
-
-def _read(ctx: Context, show: Show, limit: int | None, offset: int) -> Sequence[object]:
-    if show is Show.COMMANDS:
-        return harvester.commands(ctx, limit=limit, offset=offset)
-    if show is Show.DIALOGS:
-        return harvester.dialogs(ctx, limit=limit, offset=offset)
-    whole: Mapping[Show, Callable[[Context], Sequence[object]]] = {
-        Show.HARVESTERS: harvester.instances,
-        Show.STATISTICS: harvester.statistics,
-        Show.METRICS: harvester.metrics,
-    }
-    found: Sequence[object] = whole[show](ctx)
-    return found[offset : None if limit is None else offset + limit]
 
 
 def _instance(one: harvester.Instance) -> tuple[object, ...]:
@@ -88,21 +74,28 @@ def _command(one: harvester.Command) -> tuple[object, ...]:
     return one.id, one.harvester, one.command, one.arguments, one.who, state, clock(at)
 
 
-COLUMNS: dict[Show, tuple[str, ...]] = {
-    Show.HARVESTERS: ("harvester", "host", "version", "last heartbeat", "workers", "commands waiting", "last said"),
-    Show.STATISTICS: ("queue", "harvester", "job type", "resource type", "status", "workers", "reported"),
-    Show.COMMANDS: ("id", "harvester", "command", "arguments", "who", "state", "since"),
-    Show.DIALOGS: ("when", "harvester", "module", "about", "level", "says"),
-    Show.METRICS: ("harvester", "host", "when", "metrics"),
+KIND: dict[Shown, Any] = {
+    Shown.HARVESTERS: list[harvester.Instance],
+    Shown.STATISTICS: list[harvester.Statistic],
+    Shown.COMMANDS: list[harvester.Command],
+    Shown.DIALOGS: list[harvester.Said],
+    Shown.METRICS: list[harvester.Measured],
 }
-ROW: dict[Show, Callable[..., tuple[object, ...]]] = {
-    Show.HARVESTERS: _instance,
-    Show.STATISTICS: lambda one: (
+COLUMNS: dict[Shown, tuple[str, ...]] = {
+    Shown.HARVESTERS: ("harvester", "host", "version", "last heartbeat", "workers", "commands waiting", "last said"),
+    Shown.STATISTICS: ("queue", "harvester", "job type", "resource type", "status", "workers", "reported"),
+    Shown.COMMANDS: ("id", "harvester", "command", "arguments", "who", "state", "since"),
+    Shown.DIALOGS: ("when", "harvester", "module", "about", "level", "says"),
+    Shown.METRICS: ("harvester", "host", "when", "metrics"),
+}
+ROW: dict[Shown, Callable[..., tuple[object, ...]]] = {
+    Shown.HARVESTERS: _instance,
+    Shown.STATISTICS: lambda one: (
         one.queue, one.harvester, one.job_type, one.resource_type, one.status, one.n, clock(one.at),
     ),
-    Show.COMMANDS: _command,
-    Show.DIALOGS: lambda one: (clock(one.said_at), one.harvester, one.module, one.about, one.level, one.text),
-    Show.METRICS: lambda one: (one.harvester, one.host, clock(one.at), one.metrics),
+    Shown.COMMANDS: _command,
+    Shown.DIALOGS: lambda one: (clock(one.said_at), one.harvester, one.module, one.about, one.level, one.text),
+    Shown.METRICS: lambda one: (one.harvester, one.host, clock(one.at), one.metrics),
 }  # fmt: skip
 
 workers_app = one_command(workers)

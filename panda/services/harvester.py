@@ -1,8 +1,9 @@
 """Harvester's side of supply: its signs of life, what it says of its workers, and commands of operators to it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from panda.domain.harvester import Dialog, HarvesterBeat, HarvesterOrder, ServiceMetrics, Statistics, counts_of
 from panda.errors import NotFound
@@ -172,6 +173,30 @@ def metrics(ctx: Context) -> list[Measured]:
     """The newest measurement of every host."""
     with ctx.engine.connect() as connection:
         return [Measured(**row) for row in store.metrics(connection)]
+
+
+class Shown(StrEnum):
+    """What there is to see of Harvester."""
+
+    HARVESTERS = "harvesters"
+    STATISTICS = "statistics"
+    COMMANDS = "commands"
+    DIALOGS = "dialogs"
+    METRICS = "metrics"
+
+
+def shown(ctx: Context, show: Shown, *, limit: int | None = None, offset: int = 0) -> Sequence[object]:
+    """One of the lists, a part of it."""
+    if show is Shown.COMMANDS:
+        return commands(ctx, limit=limit, offset=offset)
+    if show is Shown.DIALOGS:
+        return dialogs(ctx, limit=limit, offset=offset)
+    whole: Mapping[Shown, Callable[[Context], Sequence[object]]] = {
+        Shown.HARVESTERS: instances,
+        Shown.STATISTICS: statistics,
+        Shown.METRICS: metrics,
+    }
+    return whole[show](ctx)[offset : None if limit is None else offset + limit]
 
 
 def forget(ctx: Context) -> int:

@@ -15,6 +15,7 @@ from panda_api.wire.harvester import (
     AcknowledgeCommands,
     AcquireCommands,
     AddDialogs,
+    GiveCommand,
     Heartbeat,
     ReportStatistics,
     SweepCommand,
@@ -107,3 +108,10 @@ def add_sweep_command(told: SweepCommand, ctx: Ctx, caller: Commander) -> WireRe
     """Have the instances that serve a queue kill its workers; `data`: the commands' numbers by instance."""
     given = harvester.give(ctx, told.order(), caller.name, queue=told.panda_queue)
     return succeeded({name: number for number, name in given})
+
+
+@router.post("/give_command", response_model=Envelope)
+def give_command(told: GiveCommand, ctx: Ctx, caller: Commander) -> WireResponse:
+    """Leave a command for an instance, or for all that serve a queue; `data`: each one's number and instance."""
+    wanted = told.order
+    return succeeded(harvester.give(ctx, wanted.order(), caller.name, harvester=wanted.harvester, queue=wanted.queue))

@@ -11,7 +11,7 @@ from panda.auth.identity import Reach, reach_of
 from panda.domain.names import bare_name
 from panda.domain.states import FINAL_TASK, JobStatus, TaskStage
 from panda.errors import Forbidden
-from panda.services import failures, files, overview, ownership, read, survey, why
+from panda.services import failures, files, harvester, overview, ownership, read, survey, why
 from panda.services.read import TaskFilter
 from panda_api.body import WireRoute
 from panda_api.context import Ctx
@@ -165,6 +165,18 @@ def get_workers(
     """Pilots as their factories describe them, with the jobs in their hands; `ended` adds those that are gone."""
     _check(ctx, caller, None)
     return succeeded(survey.workers(ctx, queue, live=not ended, limit=limit, offset=offset))
+
+
+@router.get("/harvester", response_model=Envelope)
+def get_harvester(
+    ctx: Ctx,
+    _caller: Annotated[Identity, permit(Policy.READ_DEMAND)],
+    show: harvester.Shown,
+    limit: Limit = None,
+    offset: Offset = 0,
+) -> WireResponse:
+    """What Harvester instances said of themselves, and the commands for them."""
+    return succeeded(harvester.shown(ctx, show, limit=limit, offset=offset))
 
 
 @router.get("/errors", response_model=Envelope)

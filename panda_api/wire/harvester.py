@@ -6,12 +6,22 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from panda.domain.dispatch import WorkerReport
-from panda.domain.harvester import Dialog, HarvesterBeat, HarvesterOrder, ServiceMetrics, kill_workers
+from panda.domain.harvester import (
+    Dialog,
+    HarvesterBeat,
+    HarvesterOrder,
+    ServiceMetrics,
+    kill_worker_ids,
+    kill_workers,
+    report_statistics,
+    set_workers,
+)
 from panda_api.wire.fields import (
     Count,
     Diagnosis,
     JsonObject,
     MaybeCount,
+    MaybeName,
     MaybeTime,
     Name,
     Number,
@@ -193,6 +203,72 @@ class SweepCommand(WireModel):
         return kill_workers(
             self.panda_queue, tuple(self.status_list), _given(self.ce_list), _given(self.submission_host_list)
         )
+
+
+class _Order(WireModel):
+    """An operator's command, for one instance or for all that serve the queue."""
+
+    harvester: MaybeName = None
+
+
+class KillWorkers(_Order):
+    """Kill the workers of a queue: of some states (those that wait), computing elements and submission hosts (all)."""
+
+    command: Literal["kill_workers"]
+    queue: Name
+    statuses: Annotated[list[Name], Field(default_factory=list, max_length=100)]
+    computing_elements: Annotated[list[Name], Field(default_factory=list, max_length=1000)]
+    submission_hosts: Annotated[list[Name], Field(default_factory=list, max_length=1000)]
+
+    def order(self) -> HarvesterOrder:
+        """The command for Harvester."""
+        return kill_workers(
+            self.queue, tuple(self.statuses), tuple(self.computing_elements), tuple(self.submission_hosts)
+        )
+
+
+class KillIds(_Order):
+    """Kill single workers of one instance, by its own numbers."""
+
+    command: Literal["kill_ids"]
+    harvester: Name
+    workers: Annotated[list[Number], Field(min_length=1, max_length=10_000)]
+    queue: None = None
+
+    def order(self) -> HarvesterOrder:
+        """The command for Harvester."""
+        return kill_worker_ids(tuple(self.workers))
+
+
+class SetWorkers(_Order):
+    """Have so many new workers submitted at a queue that is steered from here."""
+
+    command: Literal["set_workers"]
+    queue: Name
+    job_type: Name = "managed"
+    resource_type: Name = "SCORE"
+    number: Annotated[int, Field(ge=0, le=100_000)]
+
+    def order(self) -> HarvesterOrder:
+        """The command for Harvester."""
+        return set_workers(self.queue, self.job_type, self.resource_type, self.number)
+
+
+class ReportWorkers(_Order):
+    """Have the numbers of a queue's workers told at once."""
+
+    command: Literal["report_statistics"]
+    queue: Name
+
+    def order(self) -> HarvesterOrder:
+        """The command for Harvester."""
+        return report_statistics(self.queue)
+
+
+class GiveCommand(WireModel):
+    """A command of an operator to Harvester."""
+
+    order: Annotated[KillWorkers | KillIds | SetWorkers | ReportWorkers, Field(discriminator="command")]
 
 
 def _given(conditions: list[str] | Literal["ALL"]) -> tuple[str, ...]:
