@@ -110,7 +110,7 @@ class HotCalls:
             return begin(value)
         except (_Cold, Forbidden):
             return None
-        except PandaError as error:
+        except Exception as error:  # noqa: BLE001 - answered as those that come later are
             return _failed(error)
 
     def finish(self, path: str, made: Made, answer: "asyncio.Future[Any]") -> Answer:
@@ -180,7 +180,7 @@ class _Cold(Exception):
     """Not for the hot way: the routes shall answer."""
 
 
-def _failed(error: PandaError) -> Begun:
+def _failed(error: Exception) -> Begun:
     failed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     failed.set_exception(error)
     return failed, bytes

@@ -23,6 +23,7 @@ from panda_api.app import Application, build
 from panda_api.direct import HotProtocol
 from panda_api.parked import Parked
 from panda_api.security import LOCAL_OPERATOR, Callers
+from panda_api.wire.pilot import AcquireJobs
 from tests.api.conftest import load_grid
 from tests.api.requests_of import an_ask
 from tests.support.builders import a_context
@@ -202,3 +203,19 @@ def test_copy_works_beside_batches(app: Application, engine: Engine) -> None:
             cursor.execute("SELECT sum(n) FROM copied")
             assert cursor.fetchone() == (3,)
         assert get_wait_callback() is not None
+
+
+def test_our_own_fault_is_said_to_be_that_and_the_connection_goes_on(
+    line: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_self: AcquireJobs) -> None:
+        raise ZeroDivisionError("secret detail")
+
+    monkeypatch.setattr(AcquireJobs, "ask", broken)
+    line.sendall(a_request(ACQUIRE, an_ask("ALPHA")) + a_request(UPDATE, an_update(11)))
+    answers = Answers(line)
+    status, _, said = answers.next()
+    assert status == 500
+    assert "an error of the server" in said["message"]
+    assert "secret" not in json.dumps(said)
+    assert answers.next()[0] == 200
