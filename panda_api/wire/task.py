@@ -5,11 +5,21 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from panda.domain.refine import refine
-from panda.domain.work import InputSpec, OutputSpec, Resources, Split, TaskRequest
+from panda.domain.work import InputSpec, OutputSpec, Resources, Selection, Split, TaskRequest
 from panda_api.wire.fields import Count, MaybeNumber, Name, Number, OwnModel, PlainText, Reason, Seconds, WireModel
 
 Positive = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Several = 1000
+Many = 100_000
+
+
+class SelectionForm(OwnModel):
+    """Which files of a stream are taken: patterns that a name must or must not match, names, how many to skip."""
+
+    include: Annotated[tuple[Name, ...], Field(max_length=Several)] = ()
+    exclude: Annotated[tuple[Name, ...], Field(max_length=Several)] = ()
+    files: Annotated[tuple[Name, ...], Field(max_length=Many)] = ()
+    skip: Count = 0
 
 
 class InputForm(OwnModel):
@@ -19,6 +29,13 @@ class InputForm(OwnModel):
     datasets: Annotated[tuple[Name, ...], Field(min_length=1, max_length=Several)]
     role: Literal["primary", "secondary"] = "primary"
     files_per_job: Positive | None = None
+    selection: SelectionForm = SelectionForm()
+
+    def stream_asked(self) -> InputSpec:
+        """The stream as the domain knows it."""
+        return InputSpec(
+            self.stream, self.datasets, self.role, self.files_per_job, Selection(**self.selection.model_dump())
+        )
 
 
 class OutputForm(OwnModel):
@@ -71,6 +88,7 @@ class TaskForm(OwnModel):
     share: Name = "default"
     release: Annotated[str, Field(max_length=255, pattern=r"^[^\x00-\x1f]*$")] = ""
     architecture: Annotated[str, Field(max_length=255, pattern=r"^[^\x00-\x1f]*$")] = ""
+    container: Annotated[str, Field(max_length=255, pattern=r"^[^\x00-\x1f]*$")] = ""
     priority: Annotated[int, Field(ge=0, le=30_000)] = 500
     resources: ResourcesForm = ResourcesForm()
     max_attempts: Annotated[int, Field(ge=1, le=50)] = 3
@@ -91,7 +109,7 @@ class TaskForm(OwnModel):
         return TaskRequest(
             **plain | {"owner": self.owner or owner},
             outputs=tuple(OutputSpec(**one.model_dump()) for one in self.outputs),
-            inputs=tuple(InputSpec(**one.model_dump()) for one in self.inputs),
+            inputs=tuple(one.stream_asked() for one in self.inputs),
             split=Split(**self.split.model_dump()),
             resources=Resources(**self.resources.model_dump()),
         )

@@ -1,7 +1,9 @@
 """What comes over the wire becomes what the domain means, or is refused with the field's name."""
 
 import json
+from dataclasses import fields
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -9,16 +11,36 @@ from pydantic import BaseModel, ValidationError
 
 from panda.domain.dispatch import ErrorPair, JobUpdate, OutputReport, PilotAsk, WorkerReport
 from panda.domain.states import JobStatus
-from panda.domain.work import OutputSpec, Resources, Split
+from panda.domain.work import InputSpec, OutputSpec, Resources, Selection, Split, TaskRequest
 from panda.errors import BadRequest
 from panda_api.errors import field_name
 from panda_api.wire.ddm import Notification
 from panda_api.wire.harvester import UpdateWorkers
 from panda_api.wire.pilot import AcquireJobs, UpdateJob, UpdateJobsBulk, UpdateWorkerStatus
 from panda_api.wire.site import SetSiteStatus
-from panda_api.wire.task import ChangePriority, SubmitTask, TaskCommand, TaskForm
+from panda_api.wire.task import (
+    ChangePriority,
+    InputForm,
+    OutputForm,
+    ResourcesForm,
+    SelectionForm,
+    SplitForm,
+    SubmitTask,
+    TaskCommand,
+    TaskForm,
+)
 
 REPORT = {"out.root": {"guid": "", "fsize": "6", "adler32": "84B021F", "surl": "file://x", "endpoint": "BNL_DATADISK"}}
+
+
+def test_a_task_is_submitted_with_every_field_that_a_request_has() -> None:
+    own = {"proddb_task", "wire_parameters", "build"}  # filled in by the server, or sent by users' clients only
+    forms: dict[type[Any], type[BaseModel]] = {
+        TaskRequest: TaskForm, InputSpec: InputForm, OutputSpec: OutputForm, Split: SplitForm,
+        Resources: ResourcesForm, Selection: SelectionForm,
+    }  # fmt: skip
+    for kind, form in forms.items():
+        assert {one.name for one in fields(kind)} - own == set(form.model_fields), kind
 
 
 def test_every_fact_of_a_node_reaches_the_domain() -> None:
