@@ -200,13 +200,13 @@ def test_quotas_are_checked_when_asked(bench: Bench) -> None:
     assert bench.ask(two, target, account="bob")
 
 
-def test_accounts_of_space_survive_folding(bench: Bench) -> None:
-    rse = bench.rse()
+def test_accounts_of_space_survive_folding(alone: Bench) -> None:
+    rse = alone.rse()
     for _ in range(120):
-        bench.ddm.register_replicas(rse, [bench.write(rse, size=10)]).raise_first()
-    before = bench.ddm.rses()
-    upkeep.tidy(bench.engine)
-    assert bench.ddm.rses() == before
-    with bench.engine.connect() as connection:
+        alone.ddm.register_replicas(rse, [alone.write(rse, size=10)]).raise_first()
+    before = alone.ddm.rses()
+    upkeep.tidy(alone.engine)
+    assert alone.ddm.rses() == before
+    with alone.engine.connect() as connection:
         rows = connection.execute(text("SELECT count(*) FROM ddm.space WHERE rse = :rse"), {"rse": rse}).scalar_one()
     assert rows == 1
