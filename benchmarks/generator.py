@@ -1,13 +1,15 @@
 """Owns the load: connections that send the next call as soon as the last is answered. Its CPU is counted apart.
 
 `python -m benchmarks.generator`: reads a job (address, seconds, bodies per connection) as JSON from stdin, writes what
-came back as JSON to stdout. The asking is prepared beforehand and answers are looked into afterwards.
+came back as JSON to the file that the job names. The asking is prepared beforehand, answers are looked into
+afterwards.
 """
 
 import asyncio
 import json
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import uvloop
@@ -95,4 +97,5 @@ def _request(path: str, host: str, port: int, body: Any) -> bytes:
 
 
 if __name__ == "__main__":
-    print(json.dumps(uvloop.run(_load(json.load(sys.stdin)))))
+    work = json.load(sys.stdin)
+    Path(work["to"]).write_text(json.dumps(uvloop.run(_load(work))), encoding="utf-8")

@@ -169,20 +169,22 @@ class Api:
         self, path: str, calls: Sequence[Sequence[Any]], seconds: float, count: Callable[[], int], *, keep: bool = False
     ) -> Answered:
         """Let each connection make its calls one after another; `count` says in the database how much was done."""
-        job = {"host": self.host, "port": self.port, "path": path, "calls": calls, "seconds": seconds, "keep": keep}
+        job = {"host": self.host, "port": self.port, "path": path, "calls": calls, "seconds": seconds, "keep": keep,
+               "to": str(self._stand.folder / "answers.json")}  # fmt: skip
         generator = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.generator"],
             cwd=ROOT,
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
             text=True,
         )
         done = count()
         database, server = of_server(self._stand.address.pid), of_process(self.process.pid)
-        said, _ = generator.communicate(json.dumps(job))
+        generator.communicate(json.dumps(job))
         database = of_server(self._stand.address.pid) - database
         server = of_process(self.process.pid) - server
-        found = json.loads(said)
+        if generator.returncode:
+            raise RuntimeError(f"the generator ended with {generator.returncode}")
+        found = json.loads(Path(job["to"]).read_text(encoding="utf-8"))
         cost = Cost(count() - done, found["seconds"], database, server, found["cpu_s"])
         return Answered(cost, found["statuses"], found["answers"], found["p50_ms"], found["p99_ms"])
 
