@@ -37,6 +37,10 @@ class Refused(BadRequest):
     code = "refused"
 
 
+class NameTaken(Refused):
+    """A new task names something that exists already: the same request works under another name."""
+
+
 class Forbidden(PandaError):
     """The caller is known, or not known at all, and may not do this."""
 

@@ -25,6 +25,7 @@ from panda.errors import (
     Busy,
     Conflict,
     Forbidden,
+    NameTaken,
     NotFound,
     NotOwner,
     PandaError,
@@ -57,6 +58,7 @@ class Translation:
 # wire-protocol.md 2 (StatusCode) and 7 (command codes). Pilots try again after 10 and 30, and give up after 50 and 70.
 TABLE: dict[type[PandaError], Translation] = {
     NotFound: Translation(200, 50, 2),
+    NameTaken: Translation(200, 50, 2),
     Refused: Translation(200, 50, 4),
     BadRequest: Translation(200, 50, 1),
     Forbidden: Translation(403, 70, 3),

@@ -15,7 +15,7 @@ from panda.ddm.port import Did
 from panda.domain.names import bare_name, check_name, scope_of
 from panda.domain.states import FINAL_TASK, TaskStage
 from panda.domain.work import InputSpec, TaskRequest, check_request
-from panda.errors import Refused
+from panda.errors import NameTaken, Refused
 from panda.services.context import Context
 from panda.store import expansion, facts, queue, selection, work
 
@@ -66,7 +66,7 @@ def check(ctx: Context, request: TaskRequest) -> TaskRequest:
             selection.positions(connection, (), stream.selection)
         for output in request.outputs:
             if work.dataset_by_name(connection, bare_name(output.dataset)) is not None:
-                raise Refused(
+                raise NameTaken(
                     f"dataset {output.dataset!r} exists already", hint="a new name, e.g. with a new version tag"
                 )
     if request.ddm_mode == "none" and (request.inputs or request.parent_task):

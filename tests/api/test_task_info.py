@@ -59,6 +59,13 @@ def test_users_find_their_own_tasks(caller: Caller, ctx: Context) -> None:
     assert bad(bob.get(f"{V1}/task/get_task_parameters", task_id=task_id), "not Bob's") == 3
 
 
+def test_a_name_that_is_taken_is_told_as_a_duplicate(caller: Caller) -> None:
+    wanted = {"task_parameters": prun(site="ALPHA", vo="atlas")}
+    task_id = good(caller.post(f"{V1}/task/submit", wanted))
+    assert bad(caller.post(f"{V1}/task/submit", wanted), "exists already") == 2
+    assert ids(caller) == [task_id]
+
+
 def test_a_build_step_is_a_task_of_its_own_that_lists_do_not_show(caller: Caller, ctx: Context) -> None:
     spec = {"archiveName": "sources.1.tar.gz", "jobParameters": "-i ${IN} -o ${OUT} --sourceURL ${SURL} -r . "}
     task_id = good(
