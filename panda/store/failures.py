@@ -20,11 +20,12 @@ class FailureFilter:
         return {"since": self.since, "task": self.task_id, "site": self.site, "node": self.node}
 
 
-# Jobs that ended in a window (index ix_job_event_ended), with the report of each.
+# Jobs that ended in a window (index ix_job_event_ended), with their reports, which are looked up (`LIMIT 1`).
 _ENDED = """
     ended AS (
         SELECT e.job_id, e.at, e.to_state, s.name AS site, e.task_id, r.node, r.wall_s, r.errors
-        FROM job_event e LEFT JOIN site s ON s.id = e.to_site LEFT JOIN job_report r ON r.job_id = e.job_id
+        FROM job_event e LEFT JOIN site s ON s.id = e.to_site
+        LEFT JOIN LATERAL (SELECT * FROM job_report r WHERE r.job_id = e.job_id LIMIT 1) r ON true
         WHERE e.to_state IN ('failed', 'finished') AND e.job_id IS NOT NULL AND e.at >= :since
           AND (CAST(:task AS bigint) IS NULL OR e.task_id = :task)
           AND (CAST(:site AS text) IS NULL OR s.name = :site)

@@ -35,7 +35,8 @@ _ENDED = f"""
                    COALESCE(s.name, '') AS site, COALESCE(r.node, '') AS node, COALESCE(r.wall_s, 0) AS wall_s,
                    CASE WHEN e.to_state = 'failed' THEN {FAILED_WITH.format(why="e.why")} END AS errors
             FROM job_event e JOIN production_task t ON t.id = e.task_id
-            LEFT JOIN site s ON s.id = e.to_site LEFT JOIN job_report r ON r.job_id = e.job_id
+            LEFT JOIN site s ON s.id = e.to_site
+            LEFT JOIN LATERAL (SELECT * FROM job_report r WHERE r.job_id = e.job_id LIMIT 1) r ON true
             WHERE e.at >= :since AND e.at < :until AND e.to_state IN ('finished', 'failed') AND {{where}}
         ) u WHERE status = 'finished' OR EXISTS (SELECT FROM jsonb_array_elements(errors) x WHERE {{which}})
     ), found AS MATERIALIZED (

@@ -229,6 +229,7 @@ def _safe(name: str) -> str:
 
 
 # `+ 0`: the newest event of a job or bunch is found by its index, never by walking back over all events until one fits.
+# `LIMIT 1`: reports are looked up; how many rows a view of two tables gives is guessed far too high.
 _DESCRIBED = """
     SELECT j.id, j.task_id, t.name AS task_name, j.ordinal, j.attempt, j.parent_id, j.bunch_id,
            COALESCE(j.status, b.state::text::job_status) AS status, s.name AS site, COALESCE(s.cloud, t.cloud) AS cloud,
@@ -238,7 +239,8 @@ _DESCRIBED = """
     FROM unnest(CAST(:ids AS bigint[])) WITH ORDINALITY AS i (id, place)
     JOIN job_all j ON j.id = i.id JOIN bunch b ON b.id = j.bunch_id JOIN production_task t ON t.id = j.task_id
     LEFT JOIN site s ON s.id = CASE WHEN j.status IS NULL THEN b.site_id ELSE j.site_id END
-    LEFT JOIN in_hand h ON h.job_id = j.id LEFT JOIN job_report r ON r.job_id = j.id
+    LEFT JOIN in_hand h ON h.job_id = j.id
+    LEFT JOIN LATERAL (SELECT * FROM job_report r WHERE r.job_id = j.id LIMIT 1) r ON true
     LEFT JOIN LATERAL (
         SELECT at, why FROM job_event e WHERE e.job_id = j.id AND e.to_state IS NOT NULL ORDER BY e.id + 0 DESC LIMIT 1
     ) own ON true
