@@ -48,9 +48,6 @@ MUTATIONS: dict[str, tuple[Change, ...]] = {
     "double activation": (
         Change("panda/store/queue.py", "AND state = 'assigned' AND staged ORDER", "AND staged ORDER"),
         Change("panda/store/queue.py", "AND b.state = 'assigned' AND b.staged\n", "AND b.staged\n"),
-        Change(
-            "panda/store/queue.py", "WHERE id = ANY(:bunches) AND state = 'assigned'\n", "WHERE id = ANY(:bunches)\n"
-        ),
     ),
     "double collection": (
         Change(
