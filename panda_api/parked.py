@@ -96,11 +96,14 @@ class Parked:
         connection = await asyncio.to_thread(_connected, url.render_as_string(hide_password=False))
         loop = asyncio.get_running_loop()
         lost: asyncio.Future[None] = loop.create_future()
+        descriptor = connection.fileno()
 
         def heard() -> None:
             try:
                 connection.poll()
             except psycopg2.Error as error:
+                # The driver has closed the socket: the next connection may get its number, and must not be mistaken.
+                loop.remove_reader(descriptor)
                 if not lost.done():
                     lost.set_exception(error)
                 return
@@ -109,12 +112,13 @@ class Parked:
                     self._told[site_id] = self.told(site_id) + 1
                     self.wake(site_id, n)
 
-        loop.add_reader(connection.fileno(), heard)
+        loop.add_reader(descriptor, heard)
         self._listening = True
         try:
             await lost
         finally:
-            loop.remove_reader(connection.fileno())
+            if not connection.closed:
+                loop.remove_reader(descriptor)
             connection.close()
 
 
