@@ -7,6 +7,7 @@ Answers are made by the same functions (`panda_api.answers`).
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar
 
 from fastapi import FastAPI
@@ -144,9 +145,12 @@ class HotCalls:
         return as_json(jobs_envelope(self._settings, jobs))
 
     async def _waited(self, ask: PilotAsk, seconds: float) -> tuple[HandedJob, ...]:
-        """Ask, and again each time that jobs became ready at the pilot's site, until it gets some or time is over."""
+        """Ask, and again each time that jobs became ready at the pilot's site, until it gets some or time is over.
+
+        Who waited has so much less time left for a job.
+        """
         loop = asyncio.get_running_loop()
-        end, parked = loop.time() + seconds, self._lanes.parked
+        end, parked, first = loop.time() + seconds, self._lanes.parked, ask
         woken = False
         while self._lanes.batcher.is_running:
             place = self._lanes.board.place(ask.queue)
@@ -161,6 +165,8 @@ class HotCalls:
             woken = await parked.wait(place.site_id, left, told)
             if not woken:
                 break
+            if first.remaining_s is not None:
+                ask = replace(first, remaining_s=max(0, int(first.remaining_s - seconds + end - loop.time())))
         return ()
 
     def _update(self, value: object) -> Begun:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pilot import runjob
+from pilot.aside import unless_stopped
 from pilot.client import JsonObject, Offer, Server
 from pilot.delivery import Courier
 from pilot.errors import ServerAwayError, ServerRefusedError
@@ -24,6 +25,10 @@ VERSION = "1"
 REFUSED = 1
 SERVER_AWAY = 3
 _RETRY_AFTER_S = 10.0
+_LONGEST_WAIT_S = 55.0
+_ANSWER_MARGIN_S = 5.0
+"""How much earlier than our own time limit the server has to answer who waits there."""
+
 _SHORTEST_WAIT_S = 0.2
 _LAST_BACK_OFF_S = 30.0
 _JITTER = 0.1
@@ -38,6 +43,7 @@ class Pilot:
     def __init__(self, settings: PilotSettings, server: Server, stop: StopRequest, began: float) -> None:
         self._settings = settings
         self._server = server
+        self._asking_server = server.clone()
         self._stop = stop
         self._began = began
         self._idle_since = began
@@ -104,22 +110,34 @@ class Pilot:
         return status
 
     def _ask(self, queue: JsonObject, courier: Courier) -> Offer:
-        """Ask until there is work; an empty offer when the patience or the time is over, or the pilot must end."""
+        """Ask until there is work; an empty offer when the patience or the time is over, or the pilot must end.
+
+        The pilot waits in the server, which wakes it when jobs come: an idle one costs one request a minute. Who is
+        answered at once, since the server has no room for waiting pilots, asks again when the answer says.
+        """
         self._note("idle")
         while True:
             if time.monotonic() - self._recovered_at > _RECOVERY_INTERVAL_S:
                 courier.recover(self._settings.queue)
                 self._recovered_at = time.monotonic()
-            offer = self._ask_once(look_around(self._settings.workdir, queue), queue)
+            end = min(self._idle_since + self._settings.patience, self._deadline(queue))
+            asked_at = time.monotonic()
+            wait_s = self._wait_time(end - asked_at)
+            offer = self._ask_once(look_around(self._settings.workdir, queue), queue, wait_s)
             if offer.jobs:
                 return offer
-            pause = max(_SHORTEST_WAIT_S, offer.retry_after if offer.retry_after is not None else _RETRY_AFTER_S)
+            pause = _SHORTEST_WAIT_S
+            if not wait_s or time.monotonic() - asked_at < wait_s:
+                pause = max(pause, offer.retry_after if offer.retry_after is not None else _RETRY_AFTER_S)
             pause *= 1 + random.uniform(-_JITTER, _JITTER)  # noqa: S311 - spreads the pilots, guards nothing
-            left = min(self._idle_since + self._settings.patience, self._deadline(queue)) - time.monotonic()
-            if pause > left or self._stop.wait(pause):
+            if pause > end - time.monotonic() or self._stop.wait(pause):
                 return offer
 
-    def _ask_once(self, facts: NodeFacts, queue: JsonObject) -> Offer:
+    def _wait_time(self, left: float) -> int:
+        """How long (s) the server may keep the next answer back; 0: not at all."""
+        return max(0, int(min(_LONGEST_WAIT_S, self._settings.http_timeout - _ANSWER_MARGIN_S, left)))
+
+    def _ask_once(self, facts: NodeFacts, queue: JsonObject, wait_s: int) -> Offer:
         """One request for work; a lost answer is asked for again under the same request id."""
         settings = self._settings
         request: JsonObject = {
@@ -139,12 +157,14 @@ class Pilot:
             "worker_id": settings.worker_id,
             "batch_id": self._batch_id,
             "request_id": str(uuid.uuid4()),
+            "wait_time": wait_s,
         }
 
         def attempt() -> Offer:
             left = self._deadline(queue) - time.monotonic()
             remaining = {"remaining_time": max(0, int(left))} if left < float("inf") else {}
-            return self._server.acquire_jobs(request | remaining)
+            answer = unless_stopped(lambda: self._asking_server.acquire_jobs(request | remaining), self._stop)
+            return answer if answer is not None else Offer(())
 
         return self._patiently(attempt)
 
