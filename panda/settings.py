@@ -137,9 +137,11 @@ class WatcherSettings(Group):
         default=604_800, ge=1, description="A job that no pilot got since it was made is given up, unless it is held."
     )
     user_lifetime_s: int = Field(
-        default=604_800, ge=1, description="A user's job that is not final by then is given up."
+        default=604_800,
+        ge=1,
+        description="A user's job not final by then, after its task's submission or last retry, is given up.",
     )
-    lifetime_s: int = Field(default=1_814_400, ge=1, description="Any job not final by then is given up.")
+    lifetime_s: int = Field(default=1_814_400, ge=1, description="The same for any job.")
     dark_s: int = Field(
         default=86_400, ge=1, description="After the end of an attempt that lost, what it left at its site is deleted."
     )

@@ -133,6 +133,7 @@ def _try_again(ctx: Context, connection: Connection, task_id: int, who: str) -> 
         work.update_task(connection, task_id, closed=False, error=None)
     size = ctx.settings.expansion.bunch_size
     born = ends.retry(connection, failed, why=f"retry by {who}", who=who, bunch_size=size)
+    work.set_retried(connection, task_id)
     work.wake(connection, [task_id])
     return born
 
@@ -143,6 +144,7 @@ def _begin_anew(connection: Connection, task: RowMapping, builds: Sequence[int])
     _continue_outputs(connection, task)
     work.set_stage(connection, task["id"], TaskStage.ASSIGNED)
     work.update_task(connection, task["id"], closed=False, expanded=False, error=None)
+    work.set_retried(connection, task["id"])
 
 
 def _continue_outputs(connection: Connection, task: RowMapping) -> None:

@@ -330,6 +330,7 @@ production_task = Table(
     Column("lease_until", When),
     Column("lease_token", Uuid),
     Column("submitted_at", When, nullable=False, server_default=NOW),
+    Column("retried_at", When),
     Column("ended_at", When),
     Column("archived_at", When),
     Index("ix_production_task_due_at", "due_at", postgresql_where=text("due_at IS NOT NULL")),

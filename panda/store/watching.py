@@ -54,11 +54,11 @@ def tasks_of_bunches(connection: Connection, bunches: list[int]) -> list[int]:
 
 
 def old_jobs(connection: Connection, users_s: int, all_s: int, limit: int) -> list[int]:
-    """Which live jobs belong to tasks that were submitted too long ago?"""
+    """Which live jobs belong to tasks that were submitted, or last retried, too long ago?"""
     query = text("""
         SELECT j.id FROM production_task t JOIN job j ON j.task_id = t.id
         WHERE t.stage IN ('assigned', 'running')
-          AND t.submitted_at < now() - make_interval(secs => CASE
+          AND COALESCE(t.retried_at, t.submitted_at) < now() - make_interval(secs => CASE
               WHEN t.label IN ('user', 'panda') THEN :users ELSE :all_ END)
           AND (j.status IS NULL OR j.status NOT IN ('finished', 'failed', 'cancelled', 'closed'))
         ORDER BY j.id LIMIT :limit
@@ -140,11 +140,11 @@ def old_snapshots(connection: Connection, age_s: int) -> list[RowMapping]:
 
 
 def tasks_never_begun(connection: Connection, users_s: int, all_s: int, limit: int) -> list[tuple[int, str | None]]:
-    """Which tasks were submitted too long ago and never got a job, and what did they wait for?"""
+    """Which tasks were submitted, or last retried, too long ago and never got a job, and what did they wait for?"""
     query = text("""
         SELECT id, waits_for FROM production_task
         WHERE stage IN ('registered', 'assigned') AND next_ordinal = 0
-          AND submitted_at < now() - make_interval(secs => CASE
+          AND COALESCE(retried_at, submitted_at) < now() - make_interval(secs => CASE
               WHEN label IN ('user', 'panda') THEN :users ELSE :all_ END)
           AND (lease_until IS NULL OR lease_until < now())
         ORDER BY id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED

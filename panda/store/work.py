@@ -244,6 +244,11 @@ def set_stage(connection: Connection, task_id: int, new: TaskStage, *, error: st
     return changed.rowcount == 1
 
 
+def set_retried(connection: Connection, task_id: int) -> None:
+    """Note that somebody had a task tried again: its lifetime begins anew."""
+    connection.execute(update(production_task).where(production_task.c.id == task_id).values(retried_at=func.now()))
+
+
 def wake(connection: Connection, task_ids: list[int], *, in_seconds: float = 0.0) -> None:
     """Make tasks due at latest in so many seconds.
 

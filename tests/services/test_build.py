@@ -7,7 +7,7 @@ import pytest
 from panda.domain.states import TaskStage
 from panda.domain.work import InputSpec, OutputSpec, Split
 from panda.errors import Conflict
-from panda.services import control
+from panda.services import control, recover
 from tests.support.campaign import T1, T2, Campaign, an_evgen
 
 
@@ -33,7 +33,9 @@ def failed_build(campaign: Campaign) -> tuple[int, int]:
 
 def test_a_retry_after_a_failed_build_builds_again_and_then_runs(campaign: Campaign) -> None:
     task, build = failed_build(campaign)
+    campaign.change("UPDATE production_task SET submitted_at = now() - make_interval(days => 30)")
     assert control.retry_task(campaign.ctx, task, "Ann") == 1
+    recover.watch(campaign.ctx)
     assert campaign.stage(task) is TaskStage.ASSIGNED
     assert (campaign.tell(task) or "").startswith("AwaitingInput: dataset mc.t1.lib.r1")
     assert campaign.drive(build, task) == [TaskStage.DONE, TaskStage.DONE]

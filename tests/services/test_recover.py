@@ -193,6 +193,19 @@ def test_no_job_lives_longer_than_its_task_may(campaign: Campaign, label: str, s
     assert campaign.statuses(task) == ({"failed": 2} if ends else {"activated": 2})
 
 
+def test_a_retry_begins_a_tasks_lifetime_anew(campaign: Campaign) -> None:
+    task = campaign.submit(replace(an_evgen("evgen", 2), site=T2, max_attempts=1))
+    campaign.tell(task)
+    campaign.fail(campaign.ask(T2)[0])
+    assert campaign.drive(task) == [TaskStage.FINISHED]
+    campaign.change("UPDATE production_task SET submitted_at = now() - make_interval(days => 30)")
+    control.retry_task(campaign.ctx, task, "tester")
+    campaign.tell(task)
+    assert recover.watch(campaign.ctx).failed == 0
+    campaign.change("UPDATE production_task SET retried_at = now() - make_interval(days => 22)")
+    assert recover.watch(campaign.ctx).failed == 1
+
+
 def test_a_job_that_no_pilot_ever_took_is_given_up_after_a_week(campaign: Campaign) -> None:
     task = campaign.submit(replace(an_evgen("evgen", 2), site=T2))
     campaign.tell(task)
