@@ -12,6 +12,7 @@ from panda.errors import NotFound
 from panda.services.board import Board, Offer, Place
 from panda.services.context import Context
 from panda.services.handing import handed, handed_again
+from panda.services.watermark import Walk
 from panda.store import pop, queue, requests
 
 READY_CHANNEL = queue.READY_CHANNEL
@@ -67,7 +68,7 @@ def acquire_many(ctx: Context, connection: Connection, asks: Sequence[PilotAsk],
 
     Two requests with the same id get the same jobs.
     """
-    with connection.begin():
+    with board.watermarks.walk() as walk, connection.begin():
         board.freshen(connection, {ask.queue for ask in asks})
         board.know_shares(connection, ctx.settings.dispatch)
         cases = [_case(ctx, ask, board) for ask in asks]
@@ -75,7 +76,7 @@ def acquire_many(ctx: Context, connection: Connection, asks: Sequence[PilotAsk],
         nodes = board.unnoted(((case.place.site_id, case.ask.node) for case in known), update=False)
         queue.note_activity(connection, nodes, update=False)
         booked = _booked(connection, known)
-        dry = _serve(connection, [*(case for case in known if case.ask.request_id is None), *booked.values()])
+        dry = _serve(connection, [*(case for case in known if case.ask.request_id is None), *booked.values()], walk)
         answers = {one: case.job_ids for one, case in booked.items()}
         requests.settle(connection, answers)
         given = _handed(ctx, connection, board, known, answers)
@@ -117,7 +118,7 @@ def _booked(connection: Connection, cases: Sequence[_Case]) -> dict[UUID, _Case]
     return {one: case for one, case in first.items() if case.before is None}
 
 
-def _serve(connection: Connection, cases: Sequence[_Case]) -> dict[int, int]:
+def _serve(connection: Connection, cases: Sequence[_Case], walk: Walk) -> dict[int, int]:
     """Pop in rounds until every request has its jobs or its classes are empty; returns those with their generations.
 
     In a round each request asks the best class it has left for all that it lacks.
@@ -132,25 +133,33 @@ def _serve(connection: Connection, cases: Sequence[_Case]) -> dict[int, int]:
                 asked.setdefault(case.offers[0].facts.id, []).extend([case] * case.lacks)
         if not asked:
             return dry
-        _round(connection, asked, dry)
+        _round(connection, asked, dry, walk)
 
 
-def _round(connection: Connection, asked: dict[int, list[_Case]], dry: dict[int, int]) -> None:
+def _round(connection: Connection, asked: dict[int, list[_Case]], dry: dict[int, int], walk: Walk) -> None:
     # In order of the classes: two batches that take the rows of the same classes then do so in the same order.
     wants = [
-        pop.Want(one, cases[0].place.site_id, [case.holder for case in cases]) for one, cases in sorted(asked.items())
+        pop.Want(one, cases[0].place.site_id, [case.holder for case in cases], walk.start(one, _gen(cases)))
+        for one, cases in sorted(asked.items())
     ]
     slots = [case for _, cases in sorted(asked.items()) for case in cases]
     found = pop.pop(connection, wants)
     seen: dict[int, int] = dict.fromkeys(asked, 0)
     for one in found:
         case = slots[one.slot - 1]
-        seen[case.offers[0].facts.id] += 1
+        offer = case.offers[0]
+        seen[offer.facts.id] += 1
         if one.job_id is not None:
             case.jobs.append(one)
+            walk.took(offer.facts.id, offer.gen, pop.Spot(-one.waited_at, one.job_id))
     for class_id, n in seen.items():
-        if n < len(asked[class_id]):
-            dry[class_id] = asked[class_id][0].offers[0].gen
+        gen = _gen(asked[class_id])
+        if n < len(asked[class_id]) and not walk.restart(class_id, gen):
+            dry[class_id] = gen
+
+
+def _gen(cases: Sequence[_Case]) -> int:
+    return cases[0].offers[0].gen
 
 
 def _handed(

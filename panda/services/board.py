@@ -18,6 +18,7 @@ from panda.brokerage.matching import ClassFacts, PilotFacts, QueueFacts, order, 
 from panda.brokerage.shares import VO, deficits
 from panda.brokerage.snapshot import Release
 from panda.domain.dispatch import HandedJob
+from panda.services.watermark import Watermarks
 from panda.settings import DispatchSettings
 from panda.store import counters, facts, handover, queue
 
@@ -69,6 +70,7 @@ class Board:
     """What one process knows. Threads may share it: every entry is replaced as a whole."""
 
     def __init__(self) -> None:
+        self.watermarks = Watermarks()
         self._lock = threading.Lock()
         self._places: dict[str, Place] = {}
         self._sites: dict[int, _Site] = {}

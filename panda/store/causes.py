@@ -36,7 +36,7 @@ def shares_ahead(connection: Connection, site_id: int, priority: int, limit: int
         SELECT n.share, sum(few.n)::bigint AS jobs
         FROM requirement_class c JOIN needs n ON n.id = c.needs_id
         CROSS JOIN LATERAL (SELECT count(*) AS n FROM (
-            SELECT 1 FROM ready r WHERE r.class_id = c.id AND r.priority > :priority LIMIT :limit) x) few
+            SELECT 1 FROM ready r WHERE r.class_id = c.id AND -r.priority < -:priority LIMIT :limit) x) few
         WHERE c.site_id = :site AND few.n > 0 GROUP BY n.share ORDER BY 2 DESC, 1
         """,
         site=site_id,

@@ -113,8 +113,8 @@ def next_ready(connection: Connection, bunch_id: int) -> RowMapping | None:
         JOIN requirement_class c ON c.id = r.class_id JOIN needs n ON n.id = c.needs_id
         CROSS JOIN LATERAL (
             SELECT count(*) AS n FROM (
-                SELECT 1 FROM ready x WHERE x.class_id = r.class_id
-                  AND (x.priority > r.priority OR (x.priority = r.priority AND x.job_id < r.job_id))
+                SELECT 1 FROM ready x
+                WHERE x.class_id = r.class_id AND (-x.priority, x.job_id) < (-r.priority, r.job_id)
                 LIMIT {COUNT_UP_TO}
             ) few
         ) ahead

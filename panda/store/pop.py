@@ -3,7 +3,8 @@
 Theory. A class is asked once for as many rows as pilots want of it, and the rows are dealt out by their number:
 a second look by the same transaction would find the rows that it locked itself. SKIP LOCKED keeps two batches apart.
 The row in `ready` is the mutex; only after it is gone are hold, site and status looked at. A row that may not go is
-deleted (its job keeps its state) and its pilot asks again in the next round of the same transaction.
+deleted (its job keeps its state) and its pilot asks again in the next round of the same transaction. A class is read
+from the spot on that its want says: what lies before was taken, but stays in the index while an old snapshot is open.
 """
 
 from collections.abc import Sequence
@@ -20,13 +21,14 @@ _POP = Prepared(
     """
     WITH wanted AS MATERIALIZED (
         SELECT * FROM unnest(CAST(:classes AS int[]), CAST(:sites AS int[]), CAST(:counts AS int[]),
-                             CAST(:firsts AS int[])) AS u (class_id, site_id, n, first)
+                             CAST(:firsts AS int[]), CAST(:falls AS int[]), CAST(:behind AS bigint[]))
+                      AS u (class_id, site_id, n, first, falls, behind)
     ), top AS MATERIALIZED (
         SELECT r.job_id, r.priority, w.site_id,
                w.first + row_number() OVER (PARTITION BY w.first ORDER BY r.priority DESC, r.job_id) AS slot
         FROM wanted w CROSS JOIN LATERAL (
-            SELECT job_id, priority FROM ready WHERE class_id = w.class_id
-            ORDER BY priority DESC, job_id LIMIT w.n FOR UPDATE SKIP LOCKED) r
+            SELECT job_id, priority FROM ready WHERE class_id = w.class_id AND (-priority, job_id) > (w.falls, w.behind)
+            ORDER BY -priority, job_id LIMIT w.n FOR UPDATE SKIP LOCKED) r
     ), gone AS (
         DELETE FROM ready r USING top WHERE r.job_id = top.job_id RETURNING r.job_id
     ), taken AS (
@@ -38,7 +40,7 @@ _POP = Prepared(
           AND s.id = b.site_id AND s.status <> 'offline'
         RETURNING j.id, j.task_id, j.ordinal, j.attempt, j.lease, j.first_event, j.n_events, j.input_first,
                   COALESCE(j.explicit_input, false) AS explicit, j.parameters, j.priority_offset, j.site_id, g.slot,
-                  t.cores, t.priority, t.cloud, t.stage_since
+                  g.priority AS waited_at, t.cores, t.priority, t.cloud, t.stage_since
     ), hand AS (
         INSERT INTO in_hand (job_id, lease, site_id, queue, factory, worker_id, batch_id, node)
         SELECT id, lease, site_id, (CAST(:queues AS text[]))[slot], (CAST(:factories AS text[]))[slot],
@@ -52,10 +54,10 @@ _POP = Prepared(
     )
     SELECT k.slot, k.id, k.task_id, k.ordinal, k.attempt, k.lease, k.first_event, k.n_events, k.input_first,
            k.explicit, k.parameters, k.priority + COALESCE(k.priority_offset, 0), k.cloud,
-           extract(epoch FROM k.stage_since)::float8
+           extract(epoch FROM k.stage_since)::float8, k.waited_at
     FROM taken k
   UNION ALL
-    SELECT g.slot, NULL, 0, 0, 0, 0, NULL, NULL, NULL, false, NULL, 0, NULL, 0
+    SELECT g.slot, NULL, 0, 0, 0, 0, NULL, NULL, NULL, false, NULL, 0, NULL, 0, 0
     FROM top g WHERE g.slot NOT IN (SELECT slot FROM taken)
 """,
 )
@@ -64,7 +66,7 @@ _LOWER = Prepared(
     "panda_lower",
     """
     UPDATE requirement_class c SET max_priority = COALESCE(
-        (SELECT priority FROM ready r WHERE r.class_id = c.id ORDER BY priority DESC LIMIT 1), :empty)
+        (SELECT priority FROM ready r WHERE r.class_id = c.id ORDER BY -priority, job_id LIMIT 1), :empty)
     WHERE c.id IN (
         SELECT q.id FROM requirement_class q
         JOIN unnest(CAST(:classes AS int[]), CAST(:gens AS bigint[])) AS u (id, gen) ON u.id = q.id AND u.gen = q.gen
@@ -90,13 +92,28 @@ class Holder:
         return f"pilot {self.factory or '-'}:{self.worker_id or '-'} on {self.node}"[:200]
 
 
+class Spot(NamedTuple):
+    """A row's place in the order of its class: the negative of its priority, then its job."""
+
+    falls: int
+    job_id: int
+
+
+HEAD = Spot(EMPTY, 0)
+"""Before every row."""
+
+
 @dataclass(frozen=True, slots=True)
 class Want:
-    """One class of one site and the pilots that want a job of it, one job each, the first first."""
+    """One class of one site and the pilots that want a job of it, one job each, the first first.
+
+    Rows up to `after` are not looked at.
+    """
 
     class_id: int
     site_id: int
     holders: Sequence[Holder]
+    after: Spot = HEAD
 
 
 class Popped(NamedTuple):
@@ -117,6 +134,8 @@ class Popped(NamedTuple):
     cloud: str | None
     task_version: float
     """When the task last changed its stage: what else is kept of it is the same as long as this is."""
+    waited_at: int
+    """The priority of the row in `ready`, which may not have followed its task's yet."""
 
 
 def pop(connection: Connection, wants: Sequence[Want]) -> list[Popped]:
@@ -136,6 +155,8 @@ def pop(connection: Connection, wants: Sequence[Want]) -> list[Popped]:
         sites=numbers(want.site_id for want in wants),
         counts=numbers(len(want.holders) for want in wants),
         firsts=numbers(firsts),
+        falls=numbers(want.after.falls for want in wants),
+        behind=numbers(want.after.job_id for want in wants),
         queues=texts(one.queue for one in holders),
         factories=texts(one.factory for one in holders),
         workers=numbers(one.worker_id for one in holders),

@@ -487,7 +487,7 @@ ready = Table(
     Column("job_id", BigInteger, primary_key=True),
     Column("class_id", Integer, nullable=False),
     Column("priority", Integer, nullable=False),
-    Index("ix_ready_class_id", "class_id", text("priority DESC"), "job_id"),
+    Index("ix_ready_class_id", "class_id", text("(-priority)"), "job_id"),
     info={"storage": {"autovacuum_vacuum_scale_factor": "0.02", "autovacuum_vacuum_cost_delay": "0"}},
 )
 
