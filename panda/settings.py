@@ -253,7 +253,9 @@ class RetentionSettings(Group):
     archive_days: float = Field(
         default=14, ge=0, le=36_500, description="After the end of a task its jobs go into the archive by month."
     )
-    event_days: int = Field(default=180, ge=1, le=36_500, description="After it the history of archived jobs is gone.")
+    event_days: int = Field(
+        default=180, ge=1, le=36_500, description="How long archived jobs' history and reports stay."
+    )
     brokerage_days: int = Field(default=60, ge=1, le=36_500, description="How long brokerage rounds can be replayed.")
     incident_days: int = Field(default=180, ge=1, le=36_500, description="How long incidents and orders are kept.")
     worker_days: int = Field(default=30, ge=1, le=36_500, description="How long ended workers are kept.")

@@ -63,6 +63,8 @@ def _prune(ctx: Context, chunks: int) -> int:
     keep = ctx.settings.retention
     days = {
         "job_event": keep.event_days,
+        "job_report": keep.event_days,
+        "job_tail": keep.event_days,
         "brokerage_round": keep.brokerage_days,
         "incident": keep.incident_days,
         "worker": keep.worker_days,

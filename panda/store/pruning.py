@@ -1,8 +1,19 @@
-"""What is too old to be looked at: history of tasks in the archive, brokerage rounds, incidents, workers, orders."""
+"""What is too old to be looked at: history of jobs in the archive, brokerage rounds, incidents, workers, orders."""
 
 from collections.abc import Mapping
 
 from sqlalchemy import Connection, TextClause, text
+
+
+def _of_archived_jobs(table: str) -> TextClause:
+    """Delete what a table says of archived jobs; jobs' numbers grow, so that the key finds the oldest."""
+    return text(f"""
+        DELETE FROM {table} WHERE job_id IN (
+            SELECT job_id FROM (SELECT job_id, at FROM {table} ORDER BY job_id LIMIT :limit) AS oldest
+            WHERE at < now() - make_interval(days => :days)
+              AND NOT EXISTS (SELECT FROM job j WHERE j.id = oldest.job_id))
+    """)  # noqa: S608 - constants of this file
+
 
 # One chunk each, oldest first. Events go only once they are folded and their task's jobs are in the archive.
 _CHUNKS: Mapping[str, TextClause] = {
@@ -14,6 +25,8 @@ _CHUNKS: Mapping[str, TextClause] = {
               AND e.xid < (SELECT below_xid FROM fold_watermark WHERE name = 'counts')
             LIMIT :limit)
     """),
+    "job_report": _of_archived_jobs("job_report"),
+    "job_tail": _of_archived_jobs("job_tail"),
     "brokerage_round": text("""
         DELETE FROM brokerage_round WHERE id IN (
             SELECT id FROM brokerage_round WHERE at < now() - make_interval(days => :days) ORDER BY id LIMIT :limit)

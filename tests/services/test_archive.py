@@ -86,11 +86,20 @@ def test_what_ended_lately_stays(campaign: Campaign) -> None:
     assert archive.tidy(campaign.ctx) == archive.Tidied(0, 0)
 
 
-def test_the_history_of_archived_jobs_ends_but_their_numbers_stay(campaign: Campaign) -> None:
+def test_history_and_reports_of_archived_jobs_end_but_their_numbers_and_files_stay(campaign: Campaign) -> None:
     task = ended(campaign, days=200)
+    campaign.change("INSERT INTO job_tail (job_id, text) SELECT job_id, 'last words' FROM job_report")
+    for table in ("job_report", "job_tail"):
+        campaign.change(f"UPDATE {table} SET at = now() - interval '200 days'")  # noqa: S608
     young = ended_again(campaign)
     archive.tidy(campaign.ctx)
     archive.tidy(campaign.ctx)
+    known = "SELECT j.task_id FROM job_all j JOIN {} r ON r.job_id = j.id ORDER BY 1"
+    assert {row["task_id"] for row in campaign.rows(known.format("job_report"))} == {young}
+    assert campaign.rows(known.format("job_tail")) == []
+    views = read.jobs_of(campaign.ctx, task)
+    assert sorted(one.status.value for one in views) == ["failed", *["finished"] * 4]
+    assert campaign.value("SELECT count(*) FROM job_output") >= 4, "who made a dataset's files stays known"
     assert campaign.value("SELECT count(*) FROM job_event WHERE task_id = :t", t=task) == 0
     assert campaign.value("SELECT count(*) FROM job_event WHERE task_id = :t", t=young) > 0
     with campaign.ctx.engine.begin() as connection:
