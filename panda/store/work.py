@@ -13,7 +13,7 @@ from panda.domain.lease import Lease
 from panda.domain.names import bare_name, scope_of
 from panda.domain.states import TASK_CHANGES, TaskStage
 from panda.domain.work import EVERY_FILE, InputSpec, TaskRequest
-from panda.errors import Conflict, LeaseLost, NotFound
+from panda.errors import Conflict, LeaseLost, NameTaken, NotFound
 from panda.store.schema import dataset, needs, production_task, task_input
 
 
@@ -84,7 +84,11 @@ def _columns(request: TaskRequest) -> dict[str, object]:
 
 
 def insert_dataset(connection: Connection, name: str, kind: str, task_id: int | None) -> int:
-    """Make a dataset's row, open and empty; raises Conflict when the name is taken."""
+    """Make a dataset's row, open and empty.
+
+    When the name is taken raises NameTaken for what a new task would write, Conflict for an input: a story of another
+    task, which reads it too, was faster.
+    """
     try:
         with connection.begin_nested():
             number: int = connection.execute(
@@ -94,7 +98,8 @@ def insert_dataset(connection: Connection, name: str, kind: str, task_id: int | 
             ).scalar_one()
             return number
     except IntegrityError as error:
-        raise Conflict(
+        kind_of_error = Conflict if task_id is None else NameTaken
+        raise kind_of_error(
             f"dataset {name!r} exists already", hint="choose another name; a closed dataset is never written again"
         ) from error
 

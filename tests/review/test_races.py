@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from sqlalchemy import text
 
 from panda.domain.dispatch import ErrorPair
 from panda.domain.states import JobStatus
+from panda.errors import NameTaken
 from panda.services import control, upkeep
 from panda.store import collection, counters, work
 from tests.support.campaign import T1, Campaign, an_evgen
@@ -81,3 +83,16 @@ def test_a_wake_up_is_not_lost_between_fold_and_wake(campaign: Campaign, monkeyp
     assert upkeep.due_tasks(campaign.ctx) == [task]
     with campaign.ctx.engine.begin() as connection:
         assert counters.differences(connection) == []
+
+
+def test_of_two_submits_at_once_for_one_dataset_the_loser_hears_that_the_name_is_taken(campaign: Campaign) -> None:
+    """The client tells a name that is taken (code 2) from an error of the server."""
+    wanted = an_evgen("twice", 1)
+    with ThreadPoolExecutor(1) as pool, campaign.ctx.engine.begin() as first:
+        work.insert_task(first, wanted, parent_id=None, bunch_size=1)
+        second = pool.submit(campaign.submit, wanted)
+        waits_for_a_lock(campaign)
+        first.commit()
+        error = second.exception(60)
+    assert isinstance(error, NameTaken)
+    assert campaign.value("SELECT count(*) FROM production_task") == 1
