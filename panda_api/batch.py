@@ -1,6 +1,7 @@
 """The micro-batcher: requests that gathered while the last transaction ran become the next one (performance.md 3).
 
-Theory. There is no timer: an idle server adds no delay, a loaded one makes larger batches by itself. Two batches may
+Theory. An idle server adds no delay, a loaded one makes larger batches by itself: whoever was just answered may ask
+again at once, and a batch waits a moment for them, as each transaction costs as much as twenty members. Two batches may
 run, each on a connection of its own, so that one is worked out while the database writes the log of the other; both on
 the loop's own thread (`panda_api.cooperative`), so nobody waits for the interpreter. A reply leaves only after its
 transaction was committed. A batch that fails is repeated one by one, so that one bad request fails alone; a database
@@ -31,6 +32,10 @@ DEADLINE_S = 20.0
 BESIDE = 32
 BESIDE_S = 0.05
 """So many waiting requests start a batch while another one runs; fewer wait for its end, but not longer than this."""
+
+GATHER_FROM = 8
+GATHER_S = 0.004
+"""After a batch of so many the next one of its lane begins when as many wait as may, or after this time."""
 
 LOCK_WAIT_MS = 2000
 STATEMENT_MS = 15_000
@@ -67,11 +72,25 @@ class Lane(Generic[Asked, Given]):
         """Least time between two batches that are not full: what nobody is in a hurry for gathers meanwhile."""
         self.waiting: deque[_Waiting[Asked]] = deque()
         self.next_at = 0.0
+        self._expected = BATCH
 
     def is_due(self, now: float, *, beside: bool) -> bool:
         """Whether a batch is worth its transaction now; beside a running one it has to be large."""
         n = len(self.waiting)
-        return n >= BATCH or (n > 0 and now >= self.next_at and (not beside or n >= BESIDE))
+        if n >= self._expected:
+            return True
+        return n > 0 and now >= self.next_at and (not beside or n >= BESIDE)
+
+    def began(self, now: float) -> None:
+        """Note that a batch was taken out."""
+        self.next_at = now + self.pace_s
+        self._expected = BATCH
+
+    def answered(self, n: int, now: float) -> None:
+        """Note that so many were answered, who may all come back."""
+        if n >= GATHER_FROM and not self.pace_s:
+            self._expected = min(BATCH, n + len(self.waiting))
+            self.next_at = now + GATHER_S
 
 
 class _Slot:
@@ -193,7 +212,7 @@ class Batcher:
 
     def _start(self, lane: Lane[Any, Any], now: float) -> None:
         batch = [lane.waiting.popleft() for _ in range(min(BATCH, len(lane.waiting)))]
-        lane.next_at = now + lane.pace_s
+        lane.began(now)
         slot = self._idle.pop()
         slot.began = now
         task = asyncio.ensure_future(self._run(slot, lane, batch))
@@ -213,6 +232,7 @@ class Batcher:
             answers = [error] * len(batch)
         slot.used(answers)
         _deliver(batch, answers)
+        lane.answered(len(batch), time.monotonic())
 
     def _sweep(self) -> None:
         """Answer what has waited too long; it is taken out of its lane, so that it is never carried out."""

@@ -1,20 +1,21 @@
 """The hot calls on the connection itself: a request that is understood at once is answered without the framework.
 
 Theory. An ASGI server makes a task, a scope, two messages and two writes of every request; for the hot calls that cost
-three times what the rest of the request does (docs/decisions.md). So the connection asks `panda_api.hot` first,
-as soon as it has the whole request. Whatever is unusual (no JSON, a large or slow body, gzip, an upgrade, a crowd) goes
-on to the framework as if nobody had looked, in the order in which it came.
+three times what the rest of the request does (docs/decisions.md). So the connection asks `panda_api.hot` first, as soon
+as it has the whole request; a header block that was read before is not even parsed again (`panda_api.heads`). Whatever
+is unusual (no JSON, a large or slow body, gzip, an upgrade, a crowd) goes on to the framework as if nobody had looked,
+in the order in which it came.
 """
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from panda_api.body import UPDATE_LIMIT
-from panda_api.hot import HotCalls
+from panda_api.hot import Begun, HotCalls, as_lines
 from panda_api.protocol import GridHttpProtocol
 
 _JSON = b"application/json"
@@ -45,6 +46,8 @@ _NOBODY = _Nobody()
 class HotProtocol(GridHttpProtocol):
     """Our protocol, with the hot calls of its application in front."""
 
+    _leading: ClassVar[tuple[object, bytes]] = (None, b"")
+
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._hot: HotCalls | None = getattr(self.app, "hot", None)
@@ -52,6 +55,36 @@ class HotProtocol(GridHttpProtocol):
         self._pieces: list[bytes] | None = None
         self._size = 0
         self._asked: asyncio.Future[Any] | None = None
+        self._data = b""
+        self._is_between = True
+        self._idle_since = 0.0
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        if self._is_between:
+            if self._hot is not None and self._is_free() and self._is_answered(self._hot, data):
+                return
+            self._data = data
+        else:
+            self._data = b""
+        super().data_received(data)
+
+    def _is_answered(self, hot: HotCalls, data: bytes) -> bool:
+        """Whether this was one whole hot call with a header block that was read before, which is being served now."""
+        known = hot.heads.cut(data)
+        if known is None or not hot.are_served:
+            return False
+        head, body = known
+        begun = hot.begin(head.path, head.headers, self.client, body)
+        if begun is None:
+            return False
+        self._await(head.path, begun, keep_alive=True)
+        return True
+
+    @override
+    def on_message_begin(self) -> None:
+        self._is_between = False
+        super().on_message_begin()
 
     @override
     def on_headers_complete(self) -> None:
@@ -74,25 +107,33 @@ class HotProtocol(GridHttpProtocol):
 
     @override
     def on_message_complete(self) -> None:
+        self._is_between = True
         if self._pieces is None or self._hot is None:
             super().on_message_complete()
             return
-        begun = self._hot.begin(self._path, self.headers, self.client, b"".join(self._pieces))
+        body = b"".join(self._pieces)
+        begun = self._hot.begin(self._path, self.headers, self.client, body)
         if begun is None:
             self._hand_over()
             super().on_message_complete()
             return
         self._pieces = None
+        keep_alive = self.parser.should_keep_alive()
+        if keep_alive:
+            self._hot.heads.learn(self._data, self._path, self.headers, body)
+        self._await(self._path, begun, keep_alive=keep_alive)
+
+    def _await(self, path: str, begun: Begun, *, keep_alive: bool) -> None:
+        """Answer once the future is done."""
         self._unanswered += 1
         self._stop_deadline()
         asked, made = begun
-        turn = _Turn(keep_alive=self.parser.should_keep_alive())
+        turn = _Turn(keep_alive=keep_alive)
         self.cycle = turn  # type: ignore[assignment]  # it has what uvicorn looks at
         self._asked = asked
         if isinstance(asked, asyncio.Task):  # ended with the server, as the framework's are
             self.tasks.add(asked)
             asked.add_done_callback(self.tasks.discard)
-        path = self._path
         asked.add_done_callback(lambda answer: self._answer(turn, path, made, answer))
 
     @override
@@ -109,14 +150,22 @@ class HotProtocol(GridHttpProtocol):
         self._deadline = None
         self._hand_over()  # a body that comes slowly has rules of its own
 
+    def _is_free(self) -> bool:
+        """Whether a request can be served at once: nothing before it, nothing too much."""
+        limit = self.limit_concurrency
+        return (
+            getattr(self.cycle, "response_complete", True)
+            and not (self.flow.write_paused or self._is_gone())
+            and (limit is None or len(self.connections) < limit)
+        )
+
     def _is_plain(self) -> bool:
-        parser, limit = self.parser, self.limit_concurrency
+        parser = self.parser
         return (
             parser.get_method() == b"POST"
             and parser.get_http_version() == "1.1"
-            and getattr(self.cycle, "response_complete", True)
-            and not (parser.should_upgrade() or self.expect_100_continue or self.flow.write_paused)
-            and (limit is None or len(self.connections) < limit)
+            and not (parser.should_upgrade() or self.expect_100_continue)
+            and self._is_free()
             and any(name == b"content-type" and value.startswith(_JSON) for name, value in self.headers)
         )
 
@@ -135,13 +184,36 @@ class HotProtocol(GridHttpProtocol):
             self.transport.close()
             return
         status, headers, body = self._hot.finish(path, made, answer)
-        lines = [STATUS_LINE[status]]
-        for name, value in (*self.server_state.default_headers, *headers):
-            lines += (name, b": ", value, b"\r\n")
-        if not turn.keep_alive:
-            lines.append(b"connection: close\r\n")
-        self.transport.write(b"".join((*lines, b"\r\n", body)))
+        end = b"\r\n" if turn.keep_alive else b"connection: close\r\n\r\n"
+        self.transport.write(b"".join((STATUS_LINE[status], self._lead(), headers, end, body)))
         turn.response_complete = True
         if not turn.keep_alive:
             self.transport.close()
-        self.on_response_complete()
+        if not turn.keep_alive or self.pipeline or self.flow.read_paused:
+            self.on_response_complete()
+            return
+        self._unanswered -= 1
+        self.server_state.total_requests += 1
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self._look_idle)
+
+    def _look_idle(self) -> None:
+        """End a connection that says nothing. One timer looks after many answers: to set one costs 5 us."""
+        self.timeout_keep_alive_task = None
+        if not self.cycle.response_complete:
+            return  # its answer begins the time anew
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(left, self._look_idle)
+        else:
+            self.timeout_keep_alive_handler()
+
+    def _lead(self) -> bytes:
+        """The headers that all answers have; uvicorn makes them once a second."""
+        known, lead = HotProtocol._leading
+        if known is not self.server_state.default_headers:
+            known = self.server_state.default_headers
+            lead = as_lines(known)
+            HotProtocol._leading = (known, lead)
+        return lead

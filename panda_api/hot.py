@@ -7,7 +7,6 @@ Answers are made by the same functions (`panda_api.answers`).
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar
 
 from fastapi import FastAPI
@@ -19,11 +18,12 @@ from panda.errors import Forbidden, PandaError
 from panda.services import dispatch
 from panda.services.board import Board
 from panda.services.context import Context
-from panda_api.answers import bulk_envelope, jobs_envelope, parts_of, update_envelope
+from panda_api.answers import bulk_envelope, jobs_json, parts_of, update_envelope
 from panda_api.batch import Batcher, Lane
 from panda_api.body import DEPTH_LIMIT, depth_exceeds, parsed
 from panda_api.envelope import as_json
 from panda_api.errors import DATABASE_LOST, database_lost, defect, refusal
+from panda_api.heads import Heads
 from panda_api.parked import Parked
 from panda_api.security import Callers, Headers, Policy, may
 from panda_api.wire.pilot import AcquireJobs, UpdateJob, UpdateJobsBulk
@@ -32,15 +32,19 @@ PREFIX = "/api/v1/pilot/"
 BEAT_PACE_S = 0.05
 """Signs of life come every half hour and are in no hurry; gathered, one costs a fifth (performance.md 6)."""
 
-_JSON = b"application/json"
 Model = TypeVar("Model", bound=BaseModel)
 Made: TypeAlias = Callable[[Any], bytes]
 """What makes the body of an answer from what the future of a call brings."""
 
 Begun: TypeAlias = tuple["asyncio.Future[Any]", Made]
 Begin: TypeAlias = Callable[[object], Begun]
-Answer: TypeAlias = tuple[int, Sequence[tuple[bytes, bytes]], bytes]
-"""Status, headers, body."""
+Answer: TypeAlias = tuple[int, bytes, bytes]
+"""Status, lines of headers, body."""
+
+
+def as_lines(headers: Headers) -> bytes:
+    """Headers as they go over the wire."""
+    return b"".join([b"%b: %b\r\n" % one for one in headers])
 
 
 class HotLanes:
@@ -87,6 +91,7 @@ class HotCalls:
     """The hot calls of one process. Each begins with a future and is finished when that is done."""
 
     def __init__(self, app: FastAPI, context: Context, lanes: HotLanes) -> None:
+        self.heads = Heads()
         self._callers = Callers(app)
         self._settings = context.settings
         self._lanes = lanes
@@ -97,9 +102,14 @@ class HotCalls:
         }
         self._paths = {path.encode(): path for path in self._calls}
 
+    @property
+    def are_served(self) -> bool:
+        """Whether hot calls are served now: not before the start, nor once the server stops."""
+        return self._lanes.batcher.is_running
+
     def path_of(self, url: bytes) -> str | None:
         """The path of a hot call; None: it is none, or none is served now."""
-        return self._paths.get(url) if self._lanes.batcher.is_running else None
+        return self._paths.get(url) if self.are_served else None
 
     def begin(self, path: str, headers: Headers, client: tuple[str, int] | None, body: bytes) -> Begun | None:
         """Begin a call; None: the routes shall answer."""
@@ -125,8 +135,8 @@ class HotCalls:
         except Exception as error:  # noqa: BLE001 - the last resort
             response = defect("POST", path, error)
         else:
-            return 200, ((b"content-length", b"%d" % len(body)), (b"content-type", _JSON)), body
-        return response.status_code, response.raw_headers, bytes(response.body)
+            return 200, b"content-length: %d\r\ncontent-type: application/json\r\n" % len(body), body
+        return response.status_code, as_lines(response.raw_headers), bytes(response.body)
 
     def _acquire(self, value: object) -> Begun:
         wanted = _understood(AcquireJobs, value)
@@ -142,7 +152,7 @@ class HotCalls:
         return self._jobs_said(dispatch.jobs_of(answer))
 
     def _jobs_said(self, jobs: Sequence[HandedJob]) -> bytes:
-        return as_json(jobs_envelope(self._settings, jobs))
+        return jobs_json(self._settings, jobs)
 
     async def _waited(self, ask: PilotAsk, seconds: float) -> tuple[HandedJob, ...]:
         """Ask, and again each time that jobs became ready at the pilot's site, until it gets some or time is over.
@@ -166,7 +176,7 @@ class HotCalls:
             if not woken:
                 break
             if first.remaining_s is not None:
-                ask = replace(first, remaining_s=max(0, int(first.remaining_s - seconds + end - loop.time())))
+                ask = first._replace(remaining_s=max(0, int(first.remaining_s - seconds + end - loop.time())))
         return ()
 
     def _update(self, value: object) -> Begun:

@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import orjson
 
@@ -48,7 +48,22 @@ _OWN: tuple[str, ...] = (
     "allowNoOutput", "logFile", "logGUID", "lease",
 )  # fmt: skip
 _MARK = "\x01{}\x01"
-_FORMS: dict[object, tuple[bytes, ...]] = {}
+
+
+class _Form(NamedTuple):
+    """The JSON of a task's jobs, cut where a job's own values stand.
+
+    Its outputs by their places: all but the log, those that may be missing, the log.
+    """
+
+    pieces: tuple[bytes, ...]
+    name: str
+    others: tuple[int, ...]
+    optional: tuple[int, ...]
+    log: int | None
+
+
+_FORMS: dict[object, _Form] = {}
 _FORMS_KEPT = 5000
 
 
@@ -57,56 +72,60 @@ def job_json(job: HandedJob, source_url: str = "") -> bytes:
 
     Secrets are never kept in such a form.
     """
-    if job.inputs or job.secrets:
+    if job.inputs or job.secrets or job.common is None:
         return orjson.dumps(wire_job(job, source_url))
-    key = (
-        source_url, job.task_id, job.task_name, job.site, job.queue, job.cloud, job.label, job.vo, job.owner,
-        job.working_group, job.processing_type, job.transformation, job.release, job.architecture, job.container,
-        job.cores, job.memory_mb, job.disk_mb, job.max_wall_s, job.max_cpu_s, job.heartbeat_s,
-        *[(one.kind, one.scope, one.dataset, one.rse, one.optional) for one in job.outputs],
-    )  # fmt: skip
+    key = (job.common, source_url)
     form = _FORMS.get(key)
     if form is None:
         if len(_FORMS) >= _FORMS_KEPT:
             _FORMS.clear()
         form = _FORMS[key] = _form(job, source_url)
     dumps = orjson.dumps
-    log = next((one for one in job.outputs if one.kind == "log"), None)
-    every = [one.lfn for one in job.outputs if one.kind != "log"]
-    if log is not None:
-        every.append(log.lfn)
+    pieces, outputs = form.pieces, job.outputs
+    every = [outputs[one].lfn for one in form.others]
+    log = guid = b'"NULL"'
+    if form.log is not None:
+        last = outputs[form.log]
+        every.append(last.lfn)
+        log, guid = dumps(last.lfn), b'"%b"' % _log_guid(last.scope, last.lfn).encode()
     return b"".join(
         (
-            form[0], b"%d" % job.job_id,
-            form[1], dumps(_job_name(job)),
-            form[2], b"%d" % job.attempt,
-            form[3], b"%d" % job.priority,
-            form[4], dumps(job.parameters),
-            form[5], b"%d" % job.first_event,
-            form[6], b"%d" % job.n_events,
-            form[7], dumps(",".join(every)),
-            form[8], dumps(",".join([one.lfn for one in job.outputs if one.optional])),
-            form[9], dumps(log.lfn if log else "NULL"),
-            form[10], dumps(_log_guid(log.scope, log.lfn) if log else "NULL"),
-            form[11], b"%d" % job.lease,
-            form[12],
+            pieces[0], b"%d" % job.job_id,
+            pieces[1], dumps(_numbered(form.name, job)),
+            pieces[2], b"%d" % job.attempt,
+            pieces[3], b"%d" % job.priority,
+            pieces[4], dumps(job.parameters),
+            pieces[5], b"%d" % job.first_event,
+            pieces[6], b"%d" % job.n_events,
+            pieces[7], dumps(",".join(every)),
+            pieces[8], dumps(",".join([outputs[one].lfn for one in form.optional])),
+            pieces[9], log,
+            pieces[10], guid,
+            pieces[11], b"%d" % job.lease,
+            pieces[12],
         )
     )  # fmt: skip
 
 
-def _form(job: HandedJob, source_url: str) -> tuple[bytes, ...]:
-    """The JSON of a job, cut where its own values stand."""
+def _form(job: HandedJob, source_url: str) -> _Form:
     marked = wire_job(job, source_url) | {name: _MARK.format(name) for name in _OWN}
     left = orjson.dumps(marked)
     pieces = []
     for name in _OWN:
         piece, _, left = left.partition(orjson.dumps(_MARK.format(name)))
         pieces.append(piece)
-    return (*pieces, left)
+    places = list(enumerate(job.outputs))
+    return _Form(
+        (*pieces, left),
+        job.task_name.rstrip("/"),
+        tuple(place for place, one in places if one.kind != "log"),
+        tuple(place for place, one in places if one.optional),
+        next((place for place, one in places if one.kind == "log"), None),
+    )
 
 
-def _job_name(job: HandedJob) -> str:
-    return f"{job.task_name.rstrip('/')}._{job.ordinal + 1:06d}"
+def _numbered(name: str, job: HandedJob) -> str:
+    return f"{name}._{job.ordinal + 1:06d}"
 
 
 def _log_guid(scope: str, lfn: str) -> str:
@@ -124,7 +143,7 @@ def _identity(job: HandedJob) -> WireJob:
         "jobsetID": "NULL",
         "jobDefinitionID": job.task_id,
         "reqID": job.task_id,
-        "jobName": _job_name(job),
+        "jobName": _numbered(job.task_name.rstrip("/"), job),
         "attemptNr": job.attempt,
         "prodSourceLabel": job.label,
         "prodUserID": job.owner,

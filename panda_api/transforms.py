@@ -7,7 +7,6 @@ folder. The script that brings the two together is `runRelease` (panda_api/trf/u
 import re
 import shlex
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 from panda.domain.dispatch import HandedJob
@@ -57,10 +56,12 @@ def _runnable(job: HandedJob, source_url: str, transforms_url: str, software: st
     """Keep what is downloaded anyway (transforms of users' tasks), put the runner before programs of releases."""
     name = job.transformation.removeprefix(f"{source_url}/trf/user/")
     if name in served():
-        return replace(job, transformation=f"{transforms_url}/{name}")
+        return job._replace(transformation=f"{transforms_url}/{name}", common=None)
     if name.startswith(("http://", "https://")):
         return job
-    return replace(job, transformation=f"{transforms_url}/{RELEASE_RUNNER}", parameters=_arguments(job, software))
+    return job._replace(
+        transformation=f"{transforms_url}/{RELEASE_RUNNER}", parameters=_arguments(job, software), common=None
+    )
 
 
 def _arguments(job: HandedJob, software: str) -> str:

@@ -1,15 +1,17 @@
 """What a pilot says and hears, free of any wire format: its request for work, the job it gets, its reports."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
+
+from typing_extensions import override
 
 from panda.domain.states import JobStatus
 
 
-@dataclass(frozen=True, slots=True)
-class PilotAsk:
+class PilotAsk(NamedTuple):
     """A pilot's request for up to `n_jobs` jobs, with the facts of its node; None is "unknown" and never refuses.
 
     `releases` are the names the pilot found in the site's software folder; None: its queue's list stands for it.
@@ -50,8 +52,7 @@ class HandedInput:
     rse: str
 
 
-@dataclass(frozen=True, slots=True)
-class HandedOutput:
+class HandedOutput(NamedTuple):
     """One output file (or the log) that the job shall make, and the RSE it is to be stored at."""
 
     kind: str
@@ -62,11 +63,11 @@ class HandedOutput:
     optional: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class HandedJob:
+class HandedJob(NamedTuple):
     """A job as its pilot gets it: the task's common part with this job's numbers filled in.
 
-    `secrets` are the owner's, JSON text, if the task asked for them.
+    `secrets` are the owner's, JSON text, if the task asked for them. `common` stands for the task's common part: jobs
+    with the same one differ only in their own numbers, parameters and names; None says nothing.
     """
 
     job_id: int
@@ -99,7 +100,13 @@ class HandedJob:
     inputs: tuple[HandedInput, ...]
     outputs: tuple[HandedOutput, ...]
     heartbeat_s: int
-    secrets: str = field(default="", repr=False)
+    secrets: str = ""
+    common: Hashable = None
+
+    @override
+    def __repr__(self) -> str:
+        """For logs, which must not show secrets."""
+        return f"HandedJob(job_id={self.job_id}, task_id={self.task_id}, lease={self.lease}, queue={self.queue!r})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,17 +2,15 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 _ESCAPED = {"$JEDITASKID": "${TASKID}", "$TASKID": "${TASKID}", "$ORDINAL": "${SN}"}
 _PLACEHOLDER = re.compile(r"\$\{([A-Z]+)([0-9]*)(?:/([^}]*))?\}")
 SERIAL_WIDTH = 6
 
 
-@dataclass(frozen=True, slots=True)
-class JobNumbers:
+class JobNumbers(NamedTuple):
     """The numbers that tell one job of a task from the next; `ordinal` counts from 0, `serial` from 1."""
 
     task_id: int

@@ -2,9 +2,9 @@
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from sqlalchemy import Connection, RowMapping
 
@@ -27,9 +27,10 @@ def handed_again(ctx: Context, connection: Connection, jobs: Sequence[int], plac
         return ()
     files = _files(connection, jobs)
     rows = {row["id"]: row for row in handover.jobs_in_hand(connection, jobs)}
-    made = [
-        _one(rows[job], files.get(job, []), place.row, _frame(ctx, rows[job], place.row)) for job in jobs if job in rows
-    ]
+    made = []
+    for row in (rows[job] for job in jobs if job in rows):
+        key = _key(row["task_id"], row["task_version"], row["cloud"], place)
+        made.append(_with_inputs(row, files.get(row["id"], ()), place.row, _frame(ctx, row, key, place.row)))
     return tuple(_with_secrets(ctx, connection, made, {row["task_id"] for row in rows.values() if row["use_secrets"]}))
 
 
@@ -42,15 +43,16 @@ def handed(
     files = _files(connection, ids) if ids else {}
     counted = [one.job_id for one, _ in popped if one.job_id is not None and _skips_counted(one, tasks[one.task_id])]
     counted_rows = {row["id"]: row for row in handover.jobs_in_hand(connection, counted)} if counted else {}
-    frames: dict[tuple[int, str], _Frame] = {}
     made = []
     for one, place in popped:
         task = tasks[one.task_id]
-        key = (one.task_id, place.facts.name)
-        if (frame := frames.get(key)) is None:
-            frame = frames[key] = board.kept((*key, task["version"], place.mark), partial(_frame, ctx, task, place.row))
-        row = counted_rows.get(one.job_id) or _row(one, task)
-        made.append(_one(row, files.get(row["id"], ()), place.row, frame))
+        key = _key(one.task_id, one.task_version, one.cloud, place)
+        frame = board.kept(key, partial(_frame, ctx, task, key, place.row))
+        if task["has_input"]:
+            row = counted_rows.get(one.job_id) or _row(one, task)
+            made.append(_with_inputs(row, files.get(row["id"], ()), place.row, frame))
+        else:
+            made.append(_without_inputs(one, cast("int", task["seed"]), frame))
     return _with_secrets(ctx, connection, made, {number for number, task in tasks.items() if task["use_secrets"]})
 
 
@@ -59,7 +61,7 @@ def _with_secrets(ctx: Context, connection: Connection, jobs: list[HandedJob], a
     if not asking:
         return jobs
     known = secret.for_jobs(ctx, connection, [one.owner for one in jobs if one.task_id in asking])
-    return [replace(one, secrets=known[one.owner]) if one.task_id in asking else one for one in jobs]
+    return [one._replace(secrets=known[one.owner]) if one.task_id in asking else one for one in jobs]
 
 
 def _skips_counted(job: Popped, task: JobRow) -> bool:
@@ -92,18 +94,25 @@ def _files(connection: Connection, jobs: Sequence[int]) -> dict[int, list[RowMap
     return files
 
 
+Key: TypeAlias = tuple[int, float, str | None, str, str]
+"""By what a frame is known: the task, its version, its cloud, the queue, the queue's version."""
+
+
+def _key(task_id: int, version: float, cloud: str | None, place: Place) -> Key:
+    return task_id, version, cloud, place.facts.name, place.mark
+
+
 @dataclass(frozen=True, slots=True)
 class _Frame:
     """What all jobs of a task have in common at one queue, worked out once."""
 
-    outputs: tuple[HandedOutput, ...]
-    max_wall_s: int
-    heartbeat_s: int
+    pattern: HandedJob
     source_url: str
     container_words: str
+    template: str
 
 
-def _frame(ctx: Context, task: JobRow, place: RowMapping) -> _Frame:
+def _frame(ctx: Context, task: JobRow, key: Key, place: RowMapping) -> _Frame:
     outputs = tuple(
         HandedOutput(
             kind=one["kind"],
@@ -115,8 +124,40 @@ def _frame(ctx: Context, task: JobRow, place: RowMapping) -> _Frame:
         )
         for one in task["outputs"]
     )
-    heartbeat_s = place["heartbeat_s"] or ctx.settings.pilot.heartbeat_s
-    return _Frame(outputs, _wall_limit(task, place), heartbeat_s, ctx.settings.api_url, _container_words(task, place))
+    pattern = HandedJob(
+        job_id=0,
+        task_id=key[0],
+        task_name=task["name"],
+        ordinal=0,
+        attempt=0,
+        lease=0,
+        site=place["site"],
+        queue=place["name"],
+        cloud=key[2],
+        label=task["label"],
+        vo=task["vo"],
+        owner=task["owner"],
+        working_group=task["working_group"],
+        processing_type=task["processing_type"],
+        priority=0,
+        transformation=task["transformation"],
+        parameters="",
+        release=task["release"],
+        architecture=task["architecture"],
+        container=task["container"],
+        cores=task["cores"],
+        memory_mb=task["memory_mb"],
+        disk_mb=task["disk_mb"],
+        max_wall_s=_wall_limit(task, place),
+        max_cpu_s=0,
+        first_event=0,
+        n_events=0,
+        inputs=(),
+        outputs=outputs,
+        heartbeat_s=place["heartbeat_s"] or ctx.settings.pilot.heartbeat_s,
+        common=key,
+    )
+    return _Frame(pattern, ctx.settings.api_url, _container_words(task, place), task["parameters"])
 
 
 def _container_words(task: JobRow, place: RowMapping) -> str:
@@ -126,48 +167,49 @@ def _container_words(task: JobRow, place: RowMapping) -> str:
     return " " + shlex.join([f"--container={task['container']}", f"--runtime={place['container_runtime']}"])
 
 
-def _one(row: JobRow, files: Sequence[RowMapping], place: RowMapping, frame: _Frame) -> HandedJob:
+def _with_inputs(row: JobRow, files: Sequence[RowMapping], place: RowMapping, frame: _Frame) -> HandedJob:
     numbers = job_numbers(row, files, frame.source_url)
+    inputs = tuple(_input(one, place) for one in files)
+    return _filled(frame, numbers, row["lease"], row["priority"], row["own_parameters"], inputs)
+
+
+def _without_inputs(job: Popped, seed: int, frame: _Frame) -> HandedJob:
+    numbers = JobNumbers(
+        job.task_id, job.job_id or 0, job.ordinal, job.attempt, job.first_event or 0, job.n_events or 0, 0, seed, {},
+        source_url=frame.source_url,
+    )  # fmt: skip
+    return _filled(frame, numbers, job.lease, job.priority, job.parameters)
+
+
+def _filled(
+    frame: _Frame,
+    numbers: JobNumbers,
+    lease: int,
+    priority: int,
+    own_parameters: str | None,
+    inputs: tuple[HandedInput, ...] = (),
+) -> HandedJob:
+    """The job of these numbers at the frame's queue; with parameters of its own, or the task's."""
     outputs = tuple(
         [
             HandedOutput(one.kind, one.scope, lfn_of(one.lfn, numbers), one.dataset, one.rse, one.optional)
-            for one in frame.outputs
+            for one in frame.pattern.outputs
         ]
     )
-    template = row["own_parameters"] if row["own_parameters"] is not None else row["parameters"]
+    template = frame.template if own_parameters is None else own_parameters
     if names_outputs(template):
-        numbers = job_numbers(row, files, frame.source_url, tuple([one.lfn for one in outputs if one.kind != "log"]))
-    return HandedJob(
-        job_id=row["id"],
-        task_id=row["task_id"],
-        task_name=row["name"],
-        ordinal=row["ordinal"],
-        attempt=row["attempt"],
-        lease=row["lease"],
-        site=place["site"],
-        queue=place["name"],
-        cloud=row["cloud"],
-        label=row["label"],
-        vo=row["vo"],
-        owner=row["owner"],
-        working_group=row["working_group"],
-        processing_type=row["processing_type"],
-        priority=row["priority"],
-        transformation=row["transformation"],
+        numbers = numbers._replace(outputs=tuple([one.lfn for one in outputs if one.kind != "log"]))
+    return frame.pattern._replace(
+        job_id=numbers.job_id,
+        ordinal=numbers.ordinal,
+        attempt=numbers.attempt,
+        lease=lease,
+        priority=priority,
         parameters=fill(template, numbers) + frame.container_words,
-        release=row["release"],
-        architecture=row["architecture"],
-        container=row["container"],
-        cores=row["cores"],
-        memory_mb=row["memory_mb"],
-        disk_mb=row["disk_mb"],
-        max_wall_s=frame.max_wall_s,
-        max_cpu_s=0,
         first_event=numbers.first_event,
         n_events=numbers.n_events,
-        inputs=tuple(_input(one, place) for one in files),
+        inputs=inputs,
         outputs=outputs,
-        heartbeat_s=frame.heartbeat_s,
     )
 
 

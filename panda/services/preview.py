@@ -148,7 +148,7 @@ def _job(request: TaskRequest, part: Part, files: Sequence[FileInfo]) -> Preview
     numbers = JobNumbers(0, 0, part.ordinal, 1, part.first_event or 0, events, 0, request.seed, {stream: inputs})
     outputs = tuple(lfn_of(one.lfn, numbers) for one in request.outputs)
     named = tuple(name for name, one in zip(outputs, request.outputs, strict=True) if one.kind != "log")
-    parameters = fill(request.parameters, replace(numbers, outputs=named))
+    parameters = fill(request.parameters, numbers._replace(outputs=named))
     return PreviewJob(part.ordinal + 1, parameters, inputs, outputs, events or None)
 
 

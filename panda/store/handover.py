@@ -9,6 +9,7 @@ _JOBS = text("""
            t.name, t.cloud, t.label, t.vo, t.owner, t.working_group, t.processing_type, t.transformation, t.parameters,
            t.release, t.architecture, t.container, t.cores, t.memory_mb, t.disk_mb, t.work_hs23_s, t.wall_s, t.outputs,
            t.seed, t.use_secrets, t.priority + COALESCE(j.priority_offset, 0) AS priority,
+           extract(epoch FROM t.stage_since)::float8 AS task_version,
            CASE WHEN t.events_per_job IS NOT NULL AND j.input_first > 0 THEN j.first_event - (
                SELECT COALESCE(sum(f.events), 0) FROM task_input i JOIN dataset_file f ON f.dataset_id = i.dataset_id
                WHERE i.task_id = j.task_id AND i.role = 'primary' AND i.first_ordinal + f.ordinal < j.input_first)

@@ -219,3 +219,55 @@ def test_our_own_fault_is_said_to_be_that_and_the_connection_goes_on(
     assert "an error of the server" in said["message"]
     assert "secret" not in json.dumps(said)
     assert answers.next()[0] == 200
+
+
+def test_a_header_block_that_was_read_before_is_answered_the_same(app: Application) -> None:
+    """The second and third request with the same headers are not parsed; other bodies, pieces and pairs still are."""
+    told = a_request(UPDATE, an_update(11))
+    with serving(app) as address, connected(address) as line:
+        answers = Answers(line)
+        first = second = None
+        for job in (11, 12, 13):
+            line.sendall(a_request(UPDATE, an_update(job)))
+            first, second = second, answers.next()
+            assert second[2]["message"] == f"there is no job {job}"
+        assert first is not None
+        assert second is not None
+        assert first[1].keys() == second[1].keys()
+        assert app.hot is not None
+        parsed: list[bytes] = []
+        app.hot.heads.learn = lambda data, *_: parsed.append(data)  # type: ignore[method-assign]
+        line.sendall(told)
+        assert answers.next()[2]["message"] == "there is no job 11"
+        assert parsed == []
+        line.sendall(told + told[:30])
+        line.sendall(told[30:])
+        assert [answers.next()[2]["message"] for _ in range(2)] == ["there is no job 11"] * 2
+        line.sendall(a_request(UPDATE, an_update(11), "X-More: 1"))
+        assert answers.next()[2]["message"] == "there is no job 11"
+        assert len(parsed) >= 2
+
+
+def test_a_known_header_block_with_a_bad_body_is_refused_by_the_routes(line: socket.socket) -> None:
+    answers = Answers(line)
+    good = a_request(UPDATE, an_update(11))
+    bad = good[:-1] + b"]"
+    for request, status in ((good, 200), (bad, 400), (good, 200)):
+        line.sendall(request)
+        assert answers.next()[0] == status
+
+
+def test_a_connection_that_says_nothing_more_is_ended(app: Application, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = HotProtocol.connection_made
+
+    def made_impatient(self: HotProtocol, transport: Any) -> None:
+        made(self, transport)
+        self.timeout_keep_alive = 0.2  # type: ignore[assignment]  # whole seconds are its type, any number works
+
+    monkeypatch.setattr(HotProtocol, "connection_made", made_impatient)
+    with serving(app) as address, connected(address) as line:
+        answers = Answers(line)
+        for _ in range(3):
+            line.sendall(a_request(UPDATE, an_update(11)))
+            answers.next()
+        assert answers.ended

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -159,8 +158,8 @@ def test_the_first_calls_really_took_the_hot_way(ways: Sequence[Way], monkeypatc
     ],
 )
 def test_a_form_that_is_filled_in_is_the_job(change: dict[str, Any]) -> None:
-    job = replace(JOB, **change)
-    for one in (job, replace(job, job_id=5, ordinal=77, lease=9, priority=-3, attempt=1, parameters="x")):
+    job = JOB._replace(**change, common=("a task", str(change)))
+    for one in (job, job._replace(job_id=5, ordinal=77, lease=9, priority=-3, attempt=1, parameters="x")):
         assert job_json(one, "http://x") == orjson.dumps(wire_job(one, "http://x"))
 
 

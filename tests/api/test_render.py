@@ -1,6 +1,5 @@
 """The job dictionary is what PanDA's pilots read: parallel lists, the log apart, nothing that breaks their parsers."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import orjson
@@ -82,7 +81,7 @@ def test_our_own_pilot_reads_the_same_job() -> None:
 
 
 def test_a_job_without_files_has_empty_lists() -> None:
-    job = wire_job(replace(JOB, inputs=(), outputs=()))
+    job = wire_job(JOB._replace(inputs=(), outputs=()))
     assert job["inFiles"] == job["outFiles"] == job["scopeOut"] == ""
     assert job["logFile"] == job["logGUID"] == "NULL"
     assert not parse_job(job).inputs
@@ -91,7 +90,7 @@ def test_a_job_without_files_has_empty_lists() -> None:
 
 def test_the_log_keeps_its_guid_when_the_answer_is_repeated() -> None:
     assert wire_job(JOB)["logGUID"] == wire_job(JOB)["logGUID"]
-    other = replace(JOB, outputs=(replace(JOB.outputs[0], lfn="other"),))
+    other = JOB._replace(outputs=(JOB.outputs[0]._replace(lfn="other"),))
     assert wire_job(other)["logGUID"] != wire_job(JOB)["logGUID"]
 
 

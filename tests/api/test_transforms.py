@@ -4,7 +4,6 @@ import json
 import os
 import shlex
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ def software(tmp_path: Path) -> Path:
 
 def run(software: Path, parameters: str, **changes: Any) -> "subprocess.CompletedProcess[str]":
     """Run a job as a stock pilot does: download, make executable, `./<script> <jobPars>` in a shell."""
-    job = replace(JOB, **{"transformation": "show", "parameters": parameters, "release": "R-1", "cores": 4, **changes})
+    job = JOB._replace(**{"transformation": "show", "parameters": parameters, "release": "R-1", "cores": 4, **changes})
     wire = stock_job(job, "http://127.0.0.1:1", "http://trusted/trf/user", str(software))
     assert wire["transformation"] == "http://trusted/trf/user/runRelease"
     work = software.parent / "work"
@@ -94,7 +93,7 @@ def test_what_is_downloaded_anyway_stays_as_it_is() -> None:
         f"{own}/trf/user/runRelease": f"{trusted}/runRelease",
         "runRelease": f"{trusted}/runRelease",
     }.items():
-        job = replace(JOB, transformation=transformation, parameters="-p 'a b'")
+        job = JOB._replace(transformation=transformation, parameters="-p 'a b'")
         wire = stock_job(job, own, trusted, "/software")
         assert (wire["transformation"], wire["jobPars"]) == (url, "-p 'a b'")
 

@@ -145,7 +145,7 @@ def test_the_campaigns_own_parameters_run(tmp_path: Path) -> None:
             seed=task.get("seed", 0), inputs={"IN": made},
         )  # fmt: skip
         outputs = tuple(fill(one["lfn"], numbers) for one in task["outputs"])
-        numbers = JobNumbers(**{name: getattr(numbers, name) for name in numbers.__slots__} | {"outputs": outputs})
+        numbers = numbers._replace(outputs=outputs)
         succeed(ZBOSON, task["transformation"], fill(task["parameters"], numbers), tmp_path)
         made = (next(lfn for lfn in outputs if not lfn.startswith("log")),)
         assert (tmp_path / made[0]).exists()
