@@ -46,10 +46,11 @@ def stock_jobs(ctx: Context, queue: str, jobs: Iterable[HandedJob]) -> list[Wire
 def stock_job(job: HandedJob, source_url: str, transforms_url: str, software: str) -> WireJob:
     """A job as stock pilots run it: a script to download and its arguments as shell text (wire-protocol.md 5).
 
-    Inputs lie at the site already: the token `local` has them copied or linked, never read over the network.
+    Inputs lie at the site already: the token `local` has them copied or linked, never read over the network. A job
+    without an image names none: these pilots take NULL for the name of one.
     """
     wire = wire_job(_runnable(job, source_url, transforms_url, software), source_url)
-    return wire | {"prodDBlockToken": ",".join("local" for _ in job.inputs)}
+    return wire | {"prodDBlockToken": ",".join("local" for _ in job.inputs), "container_name": job.container}
 
 
 def _runnable(job: HandedJob, source_url: str, transforms_url: str, software: str) -> HandedJob:

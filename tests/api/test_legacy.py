@@ -165,6 +165,7 @@ def test_the_job_is_what_stock_pilots_need(caller: Caller, ctx: Context) -> None
     assert job["outFiles"] == f"{OUTPUT},{LOG}"
     assert (job["scopeOut"], job["scopeLog"], job["logFile"]) == ("mc", "mc", LOG)
     assert job["ddmEndPointOut"] == "ALPHA_DATADISK,ALPHA_DATADISK"
+    assert job["container_name"] == ""
 
 
 def test_all_queues_in_one_file(caller: Caller) -> None:
