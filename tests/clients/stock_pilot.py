@@ -4,15 +4,18 @@ After each job this pilot signals the process groups of all processes of its use
 never sees any of them: it has process numbers of its own (`unshare --pid`), and PILOT_NOKILL=1 besides.
 """
 
+import json
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
 import venv
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.clients.index import CLIENTS, alone, pip
 
@@ -62,6 +65,7 @@ def prepare(place: Place, heartbeat_s: int) -> None:
     subprocess.run(download, cwd=place.folder, check=True)
     config = (place.source / "pilot" / "util" / "default.cfg").read_text(encoding="utf-8")
     changed = config.replace("heartbeat: 1800", f"heartbeat: {heartbeat_s}", 1)
+    changed = changed.replace("debug_heartbeat: 60", f"debug_heartbeat: {min(60, heartbeat_s)}", 1)
     (place.folder / "pilot.cfg").write_text(changed, encoding="utf-8")
 
 
@@ -115,3 +119,29 @@ def running(
         finally:
             process.kill()  # the namespace's first process ends with it, and with that one every other
             process.wait()
+
+
+READS = """
+import json, logging, sys
+logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
+from pilot.info.jobdata import JobData
+from pilot.info.queuedata import QueueData
+from pilot.info.storagedata import StorageData
+queue, storages, job = json.load(sys.stdin)
+made = [QueueData(queue), [StorageData({**one, "name": name}) for name, one in storages.items()], JobData(job)]
+made[2].init(None)
+print(json.dumps(made, default=lambda one: getattr(one, "lfn", None) or vars(one)))
+"""
+
+
+def understood(source: Path, queue: object, storages: object, job: object) -> tuple[Any, list[str]]:
+    """What the pilot's own classes make of a queue, of storages and of a job; and what they warn of.
+
+    A number of a request is fine (wire-protocol.md 5): it says so itself.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", READS], cwd=source, input=json.dumps([queue, storages, job]),
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    warnings = [one for one in done.stderr.splitlines() if "reqID" not in one]
+    return json.loads(done.stdout), warnings

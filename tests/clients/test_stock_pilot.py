@@ -14,9 +14,11 @@ import requests
 
 from panda.domain.work import TaskRequest
 from panda.services import control, read, submit
+from panda.services.context import Context
 from tests.clients import stock_pilot
 from tests.clients.panda_client import User, write
 from tests.clients.stock_pilot import Place
+from tests.support.image import MARK, unpacked_image
 from tests.support.system import System, running_system
 from tests.support.trivial import a_joining, a_making, sums_in_catalogue, sums_of_joining, sums_of_making
 
@@ -84,6 +86,42 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield Site(system, source, tmp_path_factory.mktemp("pilots"), pilots)
 
 
+def test_the_pilots_own_classes_understand_queue_storages_and_job(site: Site) -> None:
+    """Every field that it reads has the type it wants, and nothing is warned of."""
+    server = site.system.api_url
+    queue = requests.get(f"{server}/cache/schedconfig/ALPHA.all.json", timeout=30).json()
+    storages = requests.get(f"{server}/cache/ddmendpoints.json", timeout=30).json()
+    task = site.submit(a_making("read", 1, site="ALPHA"))
+    ask = {"siteName": "ALPHA", "prodSourceLabel": "managed", "node": "wn"}
+    job = requests.post(f"{server}/server/panda/getJob", data=ask, timeout=30).json()
+    control.abort_task(site.system.ctx, task, "tester")
+    read_as, warnings = stock_pilot.understood(site.source, queue, storages, job)
+    assert warnings == []
+    seen, elements, work = read_as
+    assert (seen["name"], seen["resource"], seen["site"], seen["state"], seen["status"], seen["type"]) == (
+        "ALPHA", "ALPHA", "ALPHA", "ACTIVE", "online", "unified",
+    )  # fmt: skip
+    assert (seen["maxrss"], seen["maxwdir"], seen["maxtime"], seen["corecount"]) == (4000, 20000, 86400, 1)
+    assert (seen["container_type"], seen["container_options"], seen["direct_access_lan"]) == ({}, "", False)
+    assert seen["acopytools"]["pr"] == seen["acopytools"]["pw"] == list(seen["copytools"]) == ["mv"]
+    assert seen["astorages"]["pw"] == seen["astorages"]["pl"] == ["ALPHA_DATADISK"]
+    assert {one["name"] for one in elements} == {"ALPHA_DATADISK", "BETA_DATADISK", "GAMMA_DATADISK"}
+    for one in elements:
+        (protocol,) = one["arprotocols"]["write_lan"]
+        assert (one["is_deterministic"], protocol["endpoint"]) == (True, "file://localhost")
+        assert protocol["path"].endswith(f"/{one['name']}/")
+    assert (work["jobid"], work["taskid"], work["attemptnr"]) == (str(job["PandaID"]), str(task), 1)
+    assert work["outdata"] == ["read._000001.txt"]
+    assert work["logdata"] == ["read.log._000001.tgz"]
+    assert (work["jobparams"], work["transformation"], work["imagename"]) == (job["jobPars"], job["transformation"], "")
+
+
+def printed(ctx: Context, job_id: int) -> str:
+    """What a job's payload printed last, as its pilot told in debug mode."""
+    tail = read.whole_job(ctx, job_id).stdout
+    return "" if tail is None else tail.text
+
+
 def test_jobs_of_production_tasks_reach_closed_datasets_through_stock_pilots(site: Site) -> None:
     ctx = site.system.ctx
     making = a_making("made", 2, site="BETA")
@@ -95,6 +133,9 @@ def test_jobs_of_production_tasks_reach_closed_datasets_through_stock_pilots(sit
 
     site.wait(lambda: read.counts(ctx, hanging).get("running"), "the job that hangs to run")
     (job,) = read.jobs_of(ctx, hanging)
+    assert control.set_debug(ctx, job.id, "tester", on=True)
+    site.wait(lambda: printed(ctx, job.id), "the pilot to send what its payload prints")
+    assert "job 000001 hangs" in printed(ctx, job.id)
     assert control.kill_jobs(ctx, [job.id], "tester") == {job.id: True}
 
     site.wait(lambda: site.stage(made) == "done", "the first task to end")
@@ -133,3 +174,16 @@ def test_a_task_of_prun_goes_from_submission_over_stock_pilots_to_fetched_output
     site.wait(lambda: site.stage(task) == "done", "the task of prun to end")
     found = [text for _, text in sorted(user.outputs(task).items())]
     assert found == [f"built\nsaid a  'quoted' $HOME, number {number}\n" for number in (101, 102)]
+
+
+def test_a_command_in_an_image_runs_through_a_stock_pilot(site: Site, tmp_path: Path) -> None:
+    """The pilot's `generic` plug-in starts no container; `runGen` does, inside the pilot's own processes."""
+    image = str(unpacked_image(tmp_path / "image"))
+    task = User(site.system.api_url, tmp_path).submitted(
+        "--exec", "cat /etc/mark > out.txt", "--outputs", "out.txt", "--containerImage", image, "--noBuild",
+        "--outDS", "user.tester.boxed",
+    )  # fmt: skip
+    site.wait_for_ready(task)
+    site.start_pilot("GAMMA", label="user")
+    site.wait(lambda: site.stage(task) == "done", "the task in an image to end")
+    assert list(User(site.system.api_url, tmp_path).outputs(task).values()) == [MARK]
