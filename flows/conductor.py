@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from flows.quick import quick_flows
 from panda.launch import loading
-from panda.services import activate, archive, control, dark, recover, space, upkeep
+from panda.services import activate, archive, control, dark, recover, retire, space, upkeep
 from panda.services.context import Context
 from tasks.world import world
 
@@ -62,6 +62,7 @@ def _watch(ctx: Context) -> bool:
 
 def _tidy(ctx: Context) -> bool:
     archive.tidy(ctx)
+    retire.retire_blocks(ctx)
     return False
 
 

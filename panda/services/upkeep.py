@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from panda.domain.states import FINAL_JOB
-from panda.services import activate, archive, recover, sandbox, space
+from panda.services import activate, archive, recover, retire, sandbox, space
 from panda.services.collect import Collected, collect
 from panda.services.context import Context
 from panda.services.control import work_off
@@ -95,6 +95,7 @@ def round_once(ctx: Context) -> Round:
             break
     sandbox.expire(ctx)
     archive.tidy(ctx)
+    retire.retire_blocks(ctx)
     watched = recover.watch(ctx)
     events = fold_and_wake(ctx)
     return Round(events, total, activated, orders.orders, watched.replaced, watched.failed, watched.rebrokered)
