@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from panda.auth.identity import Identity, Role
 from panda.domain.names import bare_name
-from panda.domain.work import TaskRequest
+from panda.domain.work import LooseJobs, TaskRequest
 from panda.errors import Forbidden
 
 USER_LABELS = frozenset({"user", "panda"})
@@ -31,6 +31,16 @@ def permitted(who: Identity, request: TaskRequest) -> TaskRequest:
     _check_of_a_user(who, request)
     build = None if request.build is None else permitted(who, request.build)
     return replace(request, owner=who.name, priority=min(request.priority, USER_PRIORITY), build=build)
+
+
+def permitted_jobs(who: Identity, wanted: LooseJobs) -> LooseJobs:
+    """Return loose jobs as this submitter may have them: no job of a user's gets above a user's priority."""
+    request = permitted(who, wanted.request)
+    if not who.roles.isdisjoint(_SPEAKS_FOR_OTHERS | {Role.PRODUCTION_MANAGER}):
+        return replace(wanted, request=request)
+    room = USER_PRIORITY - request.priority
+    jobs = tuple(replace(one, priority_offset=min(one.priority_offset, room)) for one in wanted.jobs)
+    return LooseJobs(request, jobs)
 
 
 def _check_of_a_user(who: Identity, request: TaskRequest) -> None:

@@ -8,19 +8,20 @@ from panda.errors import BadRequest
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """Typed reading of an untyped dictionary; numbers may be text, null and absent are the same."""
+    """Typed reading of an untyped dictionary found at `where`; numbers may be text, null and absent are the same."""
 
     values: Mapping[str, object]
+    where: str = "task_parameters"
 
     def text(self, key: str, default: str | None = None) -> str:
         """Text; `default` stands for an absent key, without one the key must be there."""
         value = self.values.get(key)
         if value is None:
             if default is None:
-                raise BadRequest(f"task_parameters lacks {key!r}", hint=f"give {key} as text")
+                raise BadRequest(f"{self.where} lacks {key!r}", hint=f"give {key} as text")
             return default
         if not isinstance(value, str):
-            raise BadRequest(f"task_parameters key {key!r} is {kind_of(value)}", hint="it must be text")
+            raise BadRequest(f"{self.where} key {key!r} is {kind_of(value)}", hint="it must be text")
         return value
 
     def number(self, key: str) -> float | None:
@@ -29,20 +30,20 @@ class Given:
         if value is None or value == "":
             return None
         if isinstance(value, bool) or not isinstance(value, int | float | str):
-            raise BadRequest(f"task_parameters key {key!r} is {kind_of(value)}", hint="it must be a number")
+            raise BadRequest(f"{self.where} key {key!r} is {kind_of(value)}", hint="it must be a number")
         try:
             number = float(value)
         except ValueError:
-            raise BadRequest(f"task_parameters key {key!r} is {value!r}", hint="it must be a number") from None
+            raise BadRequest(f"{self.where} key {key!r} is {value!r}", hint="it must be a number") from None
         if number < 0 or number > 2**53 or number != number:  # noqa: PLR0124 - the test for "not a number"
-            raise BadRequest(f"task_parameters key {key!r} is {value}", hint="a number from 0 to 2^53")
+            raise BadRequest(f"{self.where} key {key!r} is {value}", hint="a number from 0 to 2^53")
         return number
 
     def whole(self, key: str) -> int | None:
         """A whole number from 0 to 2^53, also as text; None if it is absent."""
         number = self.number(key)
         if number is not None and number != int(number):
-            raise BadRequest(f"task_parameters key {key!r} is {number}", hint="it must be a whole number")
+            raise BadRequest(f"{self.where} key {key!r} is {number}", hint="it must be a whole number")
         return None if number is None else int(number)
 
     def flag(self, key: str) -> bool:

@@ -1,7 +1,7 @@
 """Placeholders: a task's templates and a job's few numbers become parameters and file names (wire-protocol.md 7.2)."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
@@ -35,6 +35,16 @@ def lfn_of(template: str, numbers: JobNumbers) -> str:
 def fill(template: str, numbers: JobNumbers) -> str:
     """Replace every placeholder of a template; an unknown one stays as it is (a payload may use the shell's own)."""
     return "".join([part if part.__class__ is str else part(numbers) for part in _parts(template)])  # type: ignore[operator]
+
+
+def each(names: Iterable[str]) -> str:
+    """Write the placeholder that stands for the first name in the first job, the second in the second, and so on."""
+    return f"${{EACH/{','.join(names)}}}"
+
+
+def is_plain(template: str) -> bool:
+    """Whether a text has no placeholder of ours, so that every job gets it as it stands."""
+    return all(part.__class__ is str for part in _parts(template))
 
 
 @lru_cache(maxsize=4096)
@@ -89,6 +99,9 @@ def _meaning(name: str, index: str, argument: str | None, text: str) -> Part:
         return lambda job: f"{shifted(job) + offset}{index}"
     if simple is not None:
         return simple if name == "SN" or not index else lambda job: simple(job) + index
+    if name == "EACH":
+        names = tuple((argument or "").split(","))
+        return lambda job: names[job.ordinal] if job.ordinal < len(names) else text
     if name == "IN":
         return lambda job: _inputs(argument, job)
     if name in {"OUT", "OUTPUT"}:

@@ -132,6 +132,23 @@ class TaskRequest:
     build: "TaskRequest | None" = None
 
 
+@dataclass(frozen=True, slots=True)
+class LooseJob:
+    """One job of its own: its parameters, and LFNs of the request's primary input datasets that it reads."""
+
+    parameters: str
+    inputs: tuple[str, ...] = ()
+    priority_offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LooseJobs:
+    """Jobs with parameters of their own, and the request that holds what they share."""
+
+    request: TaskRequest
+    jobs: tuple[LooseJob, ...]
+
+
 def check_request(request: TaskRequest) -> TaskRequest:
     """Return the request if it can be understood at all; raise Refused that says what is wrong and what would be right.
 
@@ -219,6 +236,9 @@ def _check_selection(stream: InputSpec) -> None:
             )
 
 
+_TELL_JOBS_APART = ("${SN", "$ORDINAL", "${EACH/")
+
+
 def _check_outputs(request: TaskRequest) -> None:
     if not request.outputs:
         raise Refused("the task has no output", hint="give at least one output or log dataset with an LFN template")
@@ -226,7 +246,7 @@ def _check_outputs(request: TaskRequest) -> None:
     for output in request.outputs:
         check_name("dataset", bare_name(output.dataset))
         check_name("scope", scope_of(output.dataset))
-        if "${SN" not in output.lfn and "$ORDINAL" not in output.lfn:
+        if not any(one in output.lfn for one in _TELL_JOBS_APART):
             raise Refused(
                 f"the LFN template {output.lfn!r} gives every job the same name",
                 hint=f"put ${{SN}} into it, e.g. {nearest_template(output.lfn)!r}",

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DataError
 
 from panda.domain.mirror import TaskImage
 from panda.domain.states import FINAL_TASK, TaskStage
+from panda.domain.work import LooseJob, LooseJobs
 from panda.errors import BadRequest, Conflict, NotFound, PandaError
 from panda.proddb import read, write
 from panda.proddb.records import Kind, OpenTask
@@ -19,6 +20,7 @@ from panda.services import control, submit
 from panda.services.bamboo import WHO
 from panda.services.context import Context
 from panda.services.dispatch import KILL
+from panda.services.loose import submit_jobs
 from panda.store import outbox
 
 PAGE = control.CHUNK
@@ -84,10 +86,10 @@ def take_job_definitions(ctx: Context, proddb: Engine) -> Taken:
     def submit_one(task: OpenTask, parent: int | None) -> int:
         with proddb.connect() as connection:
             found = read.definitions(connection, task.taskid)
-        jobs = [submit.LooseJob(one.parameters, one.inputs, one.priority_offset) for one in found]
+        jobs = tuple(LooseJob(one.parameters, one.inputs, one.priority_offset) for one in found)
         if not jobs:
             raise BadRequest(f"task {task.taskid} has no job left to do")
-        return submit.submit_jobs(ctx, task.request(parent), jobs, WHO).task_id
+        return submit_jobs(ctx, [LooseJobs(task.request(parent), jobs)], WHO)[0].task_id
 
     return _take(ctx, proddb, "jobs", submit_one)
 

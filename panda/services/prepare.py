@@ -74,6 +74,8 @@ def _number_inputs(ctx: Context, lease: Lease) -> str | None:
     """Take the contents of every input dataset once and number them; says what is missing, or None."""
     with ctx.engine.begin() as connection:
         inputs = work.inputs_of(connection, lease.task_id)
+        if work.task_row(connection, lease.task_id)["expanded"] and all(row["dataset_id"] for row in inputs):
+            return None  # loose jobs: theirs were numbered with them
     for row in inputs:
         if row["dataset_id"] is None:
             problem = _take_contents(ctx, lease, row)
@@ -100,14 +102,15 @@ def _take_contents(ctx: Context, lease: Lease, row: RowMapping) -> str | None:
             if info is None:
                 return f"AwaitingInput: dataset {row['dataset']} is not in the catalogue (any more)"
             number = work.insert_dataset(connection, row["dataset"], "input", None)
-            _copy_contents(connection, number, _files(ctx, info.did))
+            _copy_contents(connection, number, files_of(ctx, info.did))
         else:
             number = known["id"]
         expansion.set_input_dataset(connection, row, number)
     return None
 
 
-def _files(ctx: Context, did: Did) -> Iterator[FileInfo]:
+def files_of(ctx: Context, did: Did) -> Iterator[FileInfo]:
+    """The files of a dataset, or of all datasets of a container, as the data management knows them."""
     for part in ctx.ddm.expand(did):
         yield from ctx.ddm.files(part)
 
@@ -115,12 +118,13 @@ def _files(ctx: Context, did: Did) -> Iterator[FileInfo]:
 def _copy_contents(connection: Connection, dataset_id: int, files: Iterator[FileInfo]) -> None:
     start = 0
     while chunk := list(islice(files, COPY_CHUNK)):
-        expansion.add_files(connection, dataset_id, start, [_row(one) for one in chunk])
+        expansion.add_files(connection, dataset_id, start, [file_row(one) for one in chunk])
         start += len(chunk)
     expansion.sum_dataset(connection, dataset_id)
 
 
-def _row(one: FileInfo) -> dict[str, object]:
+def file_row(one: FileInfo) -> dict[str, object]:
+    """A file's facts as `dataset_file` keeps them."""
     return {
         "scope": one.did.scope,
         "lfn": one.did.name,

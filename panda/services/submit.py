@@ -4,7 +4,7 @@ Nothing heavy happens here: the call answers when the task's row is committed, a
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from difflib import get_close_matches
 
 from sqlalchemy import Connection, text
@@ -17,26 +17,9 @@ from panda.domain.states import FINAL_TASK, TaskStage
 from panda.domain.work import InputSpec, TaskRequest, check_request
 from panda.errors import NameTaken, Refused
 from panda.services.context import Context
-from panda.store import expansion, facts, queue, selection, work
+from panda.store import facts, queue, selection, work
 
 SECONDS_PER_DAY = 86_400.0
-
-
-@dataclass(frozen=True, slots=True)
-class LooseJob:
-    """One job of its own: its parameters, and LFNs of the request's primary input datasets that it reads."""
-
-    parameters: str
-    inputs: tuple[str, ...] = ()
-    priority_offset: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class SubmittedJobs:
-    """The implicit production task of loose jobs, and the jobs' ids in the order given."""
-
-    task_id: int
-    job_ids: tuple[int, ...]
 
 
 def submit_task(ctx: Context, request: TaskRequest, who: str) -> int:
@@ -49,9 +32,9 @@ def submit_task(ctx: Context, request: TaskRequest, who: str) -> int:
     build = None if request.build is None else check(ctx, request.build)
     with ctx.engine.begin() as connection:
         if build is not None:
-            made_by = _store(ctx, connection, build, who)
+            made_by = store_task(ctx, connection, build, who)
             checked = replace(checked, parent_task=checked.parent_task or made_by)
-        return _store(ctx, connection, checked, who)
+        return store_task(ctx, connection, checked, who)
 
 
 def check(ctx: Context, request: TaskRequest) -> TaskRequest:
@@ -86,7 +69,8 @@ def _with_sites(connection: Connection, request: TaskRequest) -> TaskRequest:
     )
 
 
-def _store(ctx: Context, connection: Connection, request: TaskRequest, who: str, *, implicit: bool = False) -> int:
+def store_task(ctx: Context, connection: Connection, request: TaskRequest, who: str, *, implicit: bool = False) -> int:
+    """Store a checked request in the caller's transaction; returns the task's id."""
     size = request.bunch_size or ctx.settings.expansion.bunch_size
     request = replace(request, exp_remaining_work=request.exp_remaining_work or expected_work(request))
     task_id = work.insert_task(connection, request, parent_id=request.parent_task, bunch_size=size, implicit=implicit)
@@ -207,23 +191,3 @@ def _nearest_dataset(ctx: Context, connection: Connection, name: str) -> str:
     known = [one.did.name for one in ctx.ddm.datasets(f"{scope_of(name)}:{name[: len(name) // 2]}*")][:3]
     names = list(dict.fromkeys([*close, *known]))[:3]
     return f"did you mean {', '.join(names)}?" if names else "register it first; no dataset looks like it"
-
-
-def submit_jobs(ctx: Context, request: TaskRequest, jobs: Sequence[LooseJob], who: str) -> SubmittedJobs:
-    """Store loose jobs under one implicit production task; each has its own parameters (design decision 11)."""
-    if not jobs:
-        raise Refused("no job was given", hint="at least one")
-    request = replace(request, split=replace(request.split, n_jobs=len(jobs), files_per_job=None, events_per_job=None))
-    checked = check(ctx, request)
-    if any(job.inputs for job in jobs):
-        raise Refused("loose jobs with inputs are submitted as a task", hint="submit a task with files_per_job")
-    with ctx.engine.begin() as connection:
-        task_id = _store(ctx, connection, checked, who, implicit=True)
-        task = work.task_row(connection, task_id)
-        plan = expansion.Plan(task_id, task["needs_id"], task["cores"], task["bunch_size"], 0, 0)
-        expansion.expand_without_input(connection, plan, stop=len(jobs), events=None, total_events=None)
-        ids = expansion.set_own_parameters(
-            connection, task_id, [job.parameters for job in jobs], [job.priority_offset for job in jobs]
-        )
-        work.update_task(connection, task_id, expanded=True)
-    return SubmittedJobs(task_id, tuple(ids))

@@ -278,21 +278,6 @@ def snapshot_own_dataset(connection: Connection, dataset_id: int) -> int:
     return made
 
 
-def set_own_parameters(connection: Connection, task_id: int, parameters: list[str], offsets: list[int]) -> list[int]:
-    """Give each job of an implicit task its own parameters and priority offset, by ordinal; returns the ids."""
-    rows = connection.execute(
-        text("""
-            UPDATE job j SET parameters = u.parameters, priority_offset = NULLIF(u.priority, 0)
-            FROM unnest(CAST(:parameters AS text[]), CAST(:offsets AS int[])) WITH ORDINALITY
-                AS u (parameters, priority, n)
-            WHERE j.task_id = :task AND j.ordinal = u.n - 1
-            RETURNING j.ordinal, j.id
-        """),
-        {"task": task_id, "parameters": parameters, "offsets": offsets},
-    ).all()
-    return [row.id for row in sorted(rows, key=lambda row: row.ordinal)]
-
-
 def has_contents(connection: Connection, dataset_id: int) -> bool:
     """Tell whether the contents of a dataset were numbered before."""
     found = text("SELECT EXISTS (SELECT 1 FROM dataset_file WHERE dataset_id = :d)")

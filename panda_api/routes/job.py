@@ -4,12 +4,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from panda.auth.permission import permitted
+from panda.auth.permission import permitted_jobs
+from panda.domain.jobspec import loose_jobs
 from panda.domain.states import JobStatus
 from panda.errors import Conflict
-from panda.services import control, ownership, read, submit, tasklist
+from panda.services import control, ownership, read, tasklist
+from panda.services.loose import submit_jobs as store_jobs
 from panda.services.reassign import reassign_jobs
-from panda.services.submit import LooseJob
 from panda_api.body import WireRoute
 from panda_api.context import ASYNCHRONOUS, Ctx
 from panda_api.envelope import Envelope, WireResponse, succeeded
@@ -30,11 +31,18 @@ UNKNOWN_JOB = {"status": "unknown", "command": "tobekilled"}
 
 @router.post("/submit", response_model=Envelope, openapi_extra=ASYNCHRONOUS)
 def submit_jobs(wanted: SubmitJobs, ctx: Ctx, caller: Annotated[Identity, permit(Policy.SUBMIT_JOBS)]) -> WireResponse:
-    """Store jobs with parameters of their own; they get a production task of their own. Placement follows."""
-    jobs = [LooseJob(one.parameters, one.inputs, one.priority_offset) for one in wanted.jobs]
-    request = permitted(caller, wanted.request.request(caller.name))
-    made = submit.submit_jobs(ctx, request, jobs, caller.name)
-    return succeeded({"jediTaskID": made.task_id, "job_ids": list(made.job_ids)})
+    """Store jobs with parameters of their own; they get a production task of their own. Placement follows.
+
+    Job specs of PanDA's client are answered with the list of their PandaIDs, as it expects.
+    """
+    if wanted.request is not None:
+        one = permitted_jobs(caller, wanted.loose_jobs(wanted.request, caller.name))
+        (made,) = store_jobs(ctx, [one], caller.name)
+        return succeeded({"jediTaskID": made.task_id, "job_ids": list(made.job_ids)})
+    programs = f"{ctx.settings.api_url}/trf/user/"
+    specs = loose_jobs(wanted.specs, owner=caller.name, vo=caller.vo or "atlas", programs=programs)
+    groups = store_jobs(ctx, [permitted_jobs(caller, one) for one in specs.groups], caller.name)
+    return succeeded([groups[group].job_ids[place] for group, place in specs.places])
 
 
 @router.get("/get_status", response_model=Envelope)

@@ -1,9 +1,12 @@
 """Requests about single jobs: loose jobs to be submitted, jobs to be killed or brokered again."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Self
 
-from pydantic import Field
+import orjson
+from pydantic import Field, model_validator
 
+from panda.domain.work import LooseJob, LooseJobs
 from panda_api.wire.fields import Name, OwnModel, PlainText, Reason, WireModel
 from panda_api.wire.task import TaskForm
 
@@ -20,10 +23,36 @@ class LooseJobForm(OwnModel):
 
 
 class SubmitJobs(WireModel):
-    """Loose jobs: `request` holds what they share, as in task/submit, `jobs` what is each one's own."""
+    """Loose jobs: `request` holds what they share, as in task/submit, `jobs` what is each one's own.
 
-    request: TaskForm
-    jobs: Annotated[tuple[LooseJobForm, ...], Field(min_length=1, max_length=5000)]
+    PanDA's client sends `jobs` as text instead: the JSON of a list of job specs. Here that is `specs`, a list.
+    """
+
+    request: TaskForm | None = None
+    jobs: Annotated[tuple[LooseJobForm, ...], Field(max_length=5000)] = ()
+    specs: Annotated[tuple[list[object], ...], Field(max_length=2000)] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _text_is_specs(cls, sent: object) -> object:
+        if not isinstance(sent, Mapping) or not isinstance(sent.get("jobs"), str):
+            return sent
+        try:
+            specs = orjson.loads(sent["jobs"])
+        except orjson.JSONDecodeError:
+            raise ValueError("jobs is neither a list nor the JSON of a list of job specs") from None
+        return {**sent, "jobs": (), "specs": specs}
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        if bool(self.specs) == bool(self.jobs) or (self.request is None) != bool(self.specs):
+            raise ValueError("jobs: give request and at least one of jobs, or at least one job spec alone")
+        return self
+
+    def loose_jobs(self, request: TaskForm, owner: str) -> LooseJobs:
+        """The jobs of our own form as the domain knows them."""
+        jobs = tuple(LooseJob(one.parameters, one.inputs, one.priority_offset) for one in self.jobs)
+        return LooseJobs(request.request(owner), jobs)
 
 
 class KillJobs(WireModel):

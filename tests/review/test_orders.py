@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import event
 
-from panda.services import control, recover, submit
-from panda.services.submit import LooseJob
+from panda.domain.work import LooseJob, LooseJobs
+from panda.services import control, recover
+from panda.services.loose import submit_jobs
 from tests.support.campaign import T1, Campaign, an_evgen
 
 
@@ -23,12 +24,9 @@ def test_every_running_job_of_an_aborted_task_is_told(campaign: Campaign, monkey
 
 
 def test_a_job_below_priority_zero_is_handed_out(campaign: Campaign) -> None:
-    made = submit.submit_jobs(
-        campaign.ctx,
-        replace(an_evgen("loose", 2), priority=100, site=T1),
-        [LooseJob("--a", priority_offset=-500), LooseJob("--b", priority_offset=-700)],
-        "tester",
-    )
+    jobs = (LooseJob("--a", priority_offset=-500), LooseJob("--b", priority_offset=-700))
+    wanted = LooseJobs(replace(an_evgen("loose", 2), priority=100, site=T1), jobs)
+    (made,) = submit_jobs(campaign.ctx, [wanted], "tester")
     campaign.tell(made.task_id)
     assert [job.job_id for job in campaign.ask(T1, 5)] == list(made.job_ids)
 
