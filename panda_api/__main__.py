@@ -7,7 +7,6 @@ import sys
 import tempfile
 from collections.abc import Callable
 
-import uvicorn
 from sqlalchemy.exc import OperationalError
 
 from panda import settings as panda_settings
@@ -16,7 +15,7 @@ from panda.services import sandbox
 from panda.settings import Settings
 from panda.wiring import connect
 from panda_api.app import THREADS, build
-from panda_api.server import address_of, configure, listen
+from panda_api.server import Server, address_of, configure, listen
 
 
 def main() -> int:
@@ -44,7 +43,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     tempfile.tempdir = str(sandbox.draft(context))  # uploads on their way are written into our folder only
     try:
         listener = listen(settings)
-        server = uvicorn.Server(configure(build(context), settings))
+        server = Server(configure(build(context), settings))
         announce(address_of(settings, listener))
         keep_what_is_loaded()
         server.run(sockets=[listener])

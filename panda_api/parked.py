@@ -30,15 +30,17 @@ class Parked:
         self._told: dict[int, int] = {}
         self._n = 0
         self._listening = False
+        self._leaving = False
         self._task: asyncio.Task[None] | None = None
 
     @property
     def has_room(self) -> bool:
         """Whether one more may wait; the others are answered at once."""
-        return self._listening and self._n < MOST_PARKED
+        return self._listening and not self._leaving and self._n < MOST_PARKED
 
     def start(self) -> None:
         """Listen, until `stop`; to be called on the loop."""
+        self._leaving = False
         self._task = asyncio.create_task(self._listen())
 
     async def stop(self) -> None:
@@ -47,6 +49,11 @@ class Parked:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         self._listening = False
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Have everybody ask a last time, and let nobody wait any more."""
+        self._leaving = True
         for site_id in list(self._waiting):
             self.wake(site_id, self._n)
 

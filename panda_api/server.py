@@ -3,13 +3,26 @@
 import socket
 
 import uvicorn
+from typing_extensions import override
 
 from panda.errors import Unavailable
 from panda.settings import Settings
+from panda_api.app import Application
 from panda_api.direct import HotProtocol
 
 CONNECTIONS = 2000
 GRACE_S = 20
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server; before it waits for its connections it answers those that wait for jobs."""
+
+    @override
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        app = self.config.app
+        if isinstance(app, Application):
+            app.state.lanes.parked.let_go()
+        await super().shutdown(sockets)
 
 
 def configure(app: object, settings: Settings) -> uvicorn.Config:

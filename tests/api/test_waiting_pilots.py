@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -103,3 +104,11 @@ def test_a_waiting_pilot_obeys_a_signal_at_once_and_takes_no_job_with_it(place: 
     task = place.activate()
     said = place.api.caller.post("/api/v1/pilot/acquire_jobs", an_ask()).json()
     assert [one["taskID"] for one in said["data"]["jobs"]] == [task]
+
+
+def test_a_server_that_is_told_to_end_keeps_nobody_waiting(place: Place) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        parked = pool.submit(place.api.caller.post, "/api/v1/pilot/acquire_jobs", an_ask(wait_time=60))
+        place.await_ask()
+        place.api.end()  # in good order; whoever waits would hold it up for 20 s
+        assert parked.result(10).json()["data"]["StatusCode"] == 20

@@ -32,6 +32,12 @@ class ApiProcess:
         assert self._process.pid is not None
         return self._process.pid
 
+    def end(self) -> None:
+        """SIGTERM, and wait until it has ended; it has 15 s."""
+        os.kill(self.pid, signal.SIGTERM)
+        self._process.join(15)
+        assert self._process.exitcode is not None, "it does not end"
+
     def kill(self) -> None:
         """Kill -9, and wait until nothing is left of it."""
         if self._process.pid is not None and self._process.is_alive():

@@ -11,10 +11,10 @@ from requests.adapters import HTTPAdapter, Retry
 from typing_extensions import override
 
 from panda.settings import load
-from panda_api.server import address_of, configure, listen
+from panda_api.server import Server, address_of, configure, listen
 
 
-class _ReadyServer(uvicorn.Server):
+class _ReadyServer(Server):
     """A server that says when it serves, so that no test polls."""
 
     def __init__(self, config: uvicorn.Config) -> None:
