@@ -26,11 +26,10 @@ def jobs_envelope(settings: Settings, jobs: Sequence[HandedJob]) -> dict[str, ob
 _BEFORE, _AFTER = as_json(success({"StatusCode": STATUS_OK, "jobs": ["|"]})).split(b'"|"')
 
 
-def jobs_json(settings: Settings, jobs: Sequence[HandedJob]) -> bytes:
-    """The JSON of `jobs_envelope`."""
+def jobs_json(settings: Settings, jobs: Sequence[HandedJob], source: str) -> bytes:
+    """The JSON of `jobs_envelope`; `source` is the server's address, which the settings work out each time."""
     if not jobs:
         return as_json(jobs_envelope(settings, jobs))
-    source = settings.api_url
     return b"".join((_BEFORE, b",".join([job_json(one, source) for one in jobs]), _AFTER))
 
 

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from panda.errors import Busy, Unavailable
-from panda.services.dispatch import BATCH, each_alone, is_down
+from panda.services.dispatch import BATCH, batch_engine, each_alone, is_down
 from panda_api import cooperative
 
 log = logging.getLogger(__name__)
@@ -140,7 +140,8 @@ class Batcher:
     def __init__(self, engine: Engine, lanes: Sequence[Lane[Any, Any]], *, deadline_s: float = DEADLINE_S) -> None:
         self._lanes = tuple(lanes)
         self._deadline_s = deadline_s
-        self._idle = [_Slot(engine) for _ in range(SLOTS)]
+        connections = batch_engine(engine)
+        self._idle = [_Slot(connections) for _ in range(SLOTS)]
         self._running: dict[asyncio.Task[None], _Slot] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sweeper: asyncio.TimerHandle | None = None

@@ -94,6 +94,7 @@ class HotCalls:
         self.heads = Heads()
         self._callers = Callers(app)
         self._settings = context.settings
+        self._source = context.settings.api_url
         self._lanes = lanes
         self._calls: dict[str, tuple[Policy, Begin]] = {
             f"{PREFIX}acquire_jobs": (Policy.TAKE_JOBS, self._acquire),
@@ -152,7 +153,7 @@ class HotCalls:
         return self._jobs_said(dispatch.jobs_of(answer))
 
     def _jobs_said(self, jobs: Sequence[HandedJob]) -> bytes:
-        return jobs_json(self._settings, jobs)
+        return jobs_json(self._settings, jobs, self._source)
 
     async def _waited(self, ask: PilotAsk, seconds: float) -> tuple[HandedJob, ...]:
         """Ask, and again each time that jobs became ready at the pilot's site, until it gets some or time is over.

@@ -22,7 +22,7 @@ STATUS_INVALID = 50
 NO_JOBS = "No jobs in PanDA"
 """The very words by which Harvester tells an empty answer from an error (wire-protocol.md 8)."""
 ANALYSIS_LABELS = frozenset({"user", "panda"})
-_LOG_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "panda:log").bytes
+_LOG_NAMESPACE = hashlib.sha1(uuid.uuid5(uuid.NAMESPACE_URL, "panda:log").bytes, usedforsecurity=False)
 
 
 def wire_job(job: HandedJob, source_url: str = "") -> WireJob:
@@ -130,7 +130,9 @@ def _numbered(name: str, job: HandedJob) -> str:
 
 def _log_guid(scope: str, lfn: str) -> str:
     """The UUID of version 5 that a log's name gives; `uuid.uuid5` takes three times as long for the same."""
-    digest = hashlib.sha1(_LOG_NAMESPACE + f"{scope}:{lfn}".encode(), usedforsecurity=False).hexdigest()
+    begun = _LOG_NAMESPACE.copy()
+    begun.update(f"{scope}:{lfn}".encode())
+    digest = begun.hexdigest()
     variant = "89ab"[int(digest[16], 16) & 3]
     return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"
 

@@ -5,6 +5,7 @@ Rules: design.md section 4 "Needs" and "Fair share", domain.md 2.5. A value that
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from panda.brokerage.decision import Rejection
 from panda.brokerage.shares import VO
@@ -25,8 +26,7 @@ LABELS_OF_PILOT: Mapping[str, frozenset[str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class PilotFacts:
+class PilotFacts(NamedTuple):
     """What a pilot says of its worker node. None is unknown; so is a memory, disk, core or MHz number of 0.
 
     `releases` are the names it found in the site's software folder; an empty set is a finding, None is not.

@@ -130,8 +130,7 @@ class ErrorPair:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class JobUpdate:
+class JobUpdate(NamedTuple):
     """A pilot's report on one job. `status` is what the pilot says; `finished` and `failed` make it `holding` here.
 
     `stdout` is the end of what the payload printed so far, told in debug mode.
@@ -156,8 +155,7 @@ class JobUpdate:
     body_hash: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class UpdateAnswer:
+class UpdateAnswer(NamedTuple):
     """What the pilot hears: whether the update counted and a command (`tobekilled`, `debug`, ...) for it.
 
     `known` is false for a job id that never existed.

@@ -5,10 +5,10 @@ What a report does is decided row by row under the job's lock, as a value; then 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from panda.domain.dispatch import ErrorPair, JobUpdate, UpdateAnswer, is_another_batch
@@ -18,6 +18,7 @@ from panda.services.board import Board
 from panda.services.context import Context
 from panda.services.handing import job_numbers
 from panda.store import queue, reports
+from panda.store.joined import joined
 from panda.store.reports import Held, Step
 
 __all__ = ["Answer", "acquire", "acquire_many", "job_numbers", "jobs_of"]
@@ -82,6 +83,11 @@ def each_alone(serve: Callable[[Sequence[Asked]], Sequence[Given]], asked: Seque
         if len(asked) == 1 or is_down(error):
             return [error] * len(asked)
     return [answer for one in asked for answer in each_alone(serve, [one])]
+
+
+def batch_engine(engine: Engine) -> Engine:
+    """Connections for those who serve many in a transaction: it begins with its first statement."""
+    return joined(engine)
 
 
 def is_down(error: Exception) -> bool:
@@ -153,10 +159,8 @@ def _counts(row: Held, news: JobUpdate) -> bool:
 
 def _write(connection: Connection, outcomes: Sequence[tuple[JobUpdate, _Outcome]]) -> None:
     """Make the changes, each kind in one statement."""
-    kept = [outcome.report for _, outcome in outcomes if outcome.report is not None]
-    reports.keep(connection, kept)
+    reports.keep(connection, [outcome.report for _, outcome in outcomes if outcome.report is not None])
     reports.step(connection, [outcome.step for _, outcome in outcomes if outcome.step is not None])
-    reports.give_back(connection, [one.job_id for one in kept])
     reports.collect(connection, [one.job_id for one, outcome in outcomes if outcome.collected])
     reports.seen(connection, [one for one, outcome in outcomes if outcome.sign_of_life])
 
@@ -211,5 +215,5 @@ def _final(row: Held, news: JobUpdate) -> _Outcome:
         return _Outcome(UpdateAnswer(accepted=True, note="a final report is there already"))
     step = _step(row, news, JobStatus.HOLDING, f"reported {news.status.value}")
     if row.command == KILL and news.status is JobStatus.FAILED:
-        news = replace(news, errors=(*news.errors, KILLED))
+        news = news._replace(errors=(*news.errors, KILLED))
     return _Outcome(UpdateAnswer(accepted=True), step, report=news, collected=True)

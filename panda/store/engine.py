@@ -24,12 +24,17 @@ def make_engine(url: str, *, pool_size: int = 10, application: str = "panda") ->
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_pre_ping=True,
-        connect_args={
-            "application_name": application,
-            "options": "-c timezone=UTC -c jit=off -c idle_in_transaction_session_timeout=600000",
-            "connect_timeout": 10,
-        },
+        connect_args=session_settings(application),
     )
+
+
+def session_settings(application: str) -> dict[str, object]:
+    """What every connection of PanDA is opened with."""
+    return {
+        "application_name": application,
+        "options": "-c timezone=UTC -c jit=off -c idle_in_transaction_session_timeout=600000",
+        "connect_timeout": 10,
+    }
 
 
 _ONE_COPY = threading.Lock()

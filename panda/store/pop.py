@@ -76,8 +76,7 @@ _LOWER = Prepared(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(NamedTuple):
     """The pilot that gets a job."""
 
     queue: str

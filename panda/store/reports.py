@@ -4,11 +4,10 @@ Every statement takes arrays; whoever calls has one report per job in a batch, i
 two batches lock the same rows in the same order.
 """
 
-import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
+import orjson
 from sqlalchemy import Connection
 
 from panda.domain.dispatch import JobUpdate
@@ -78,18 +77,19 @@ _SEEN = Prepared(
 _REPORT = Prepared(
     "panda_report",
     """
-    INSERT INTO job_report (job_id, verdict, outputs, errors, wall_s, cpu_s, max_rss_kb, n_events, node,
-                            started_at, ended_at, timing, body_hash)
-    SELECT * FROM unnest(CAST(:jobs AS bigint[]), CAST(:verdicts AS text[]), CAST(:outputs AS jsonb[]),
-                         CAST(:errors AS jsonb[]), CAST(:walls AS float8[]), CAST(:cpus AS float8[]),
-                         CAST(:memories AS bigint[]), CAST(:events AS bigint[]), CAST(:nodes AS text[]),
-                         CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[]), CAST(:timings AS text[]),
-                         CAST(:hashes AS text[]))
-    ON CONFLICT (job_id) DO NOTHING
+    WITH kept AS (
+        INSERT INTO job_report (job_id, verdict, outputs, errors, wall_s, cpu_s, max_rss_kb, n_events, node,
+                                started_at, ended_at, timing, body_hash)
+        SELECT * FROM unnest(CAST(:jobs AS bigint[]), CAST(:verdicts AS text[]), CAST(:outputs AS jsonb[]),
+                             CAST(:errors AS jsonb[]), CAST(:walls AS float8[]), CAST(:cpus AS float8[]),
+                             CAST(:memories AS bigint[]), CAST(:events AS bigint[]), CAST(:nodes AS text[]),
+                             CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[]), CAST(:timings AS text[]),
+                             CAST(:hashes AS text[]))
+        ON CONFLICT (job_id) DO NOTHING
+    )
+    DELETE FROM in_hand WHERE job_id = ANY(CAST(:jobs AS bigint[]))
 """,
 )
-
-_GIVE_BACK = Prepared("panda_give_back", "DELETE FROM in_hand WHERE job_id = ANY(CAST(:jobs AS bigint[]))")
 
 _TAILS = Prepared(
     "panda_tails",
@@ -133,8 +133,7 @@ class Beat(NamedTuple):
     site_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """A change of one job's state from the one it was read in, with its reason."""
 
     job_id: int
@@ -204,14 +203,14 @@ def seen(connection: Connection, news: Sequence[JobUpdate]) -> None:
 
 
 def keep(connection: Connection, news: Sequence[JobUpdate]) -> None:
-    """Store the first final report of each of these jobs."""
+    """Store the first final report of each of these jobs; no pilot holds them any more."""
     if news:
         _REPORT.run(
             connection,
             jobs=numbers(one.job_id for one in news),
             verdicts=texts(one.status.value for one in news),
-            outputs=texts(json.dumps(_outputs(one)) for one in news),
-            errors=texts(json.dumps(_errors(one)) for one in news),
+            outputs=texts(orjson.dumps(_outputs(one)).decode() for one in news),
+            errors=texts(orjson.dumps(_errors(one)).decode() for one in news),
             walls=numbers(one.wall_s for one in news),
             cpus=numbers(one.cpu_s for one in news),
             memories=numbers(one.max_rss_kb for one in news),
@@ -228,12 +227,6 @@ def keep_tails(connection: Connection, news: Sequence[JobUpdate]) -> None:
     """Store what payloads printed last, in place of what was told before."""
     if news:
         _TAILS.run(connection, jobs=numbers(one.job_id for one in news), tails=texts(one.stdout for one in news))
-
-
-def give_back(connection: Connection, jobs: Collection[int]) -> None:
-    """Note that no pilot holds these jobs any more."""
-    if jobs:
-        _GIVE_BACK.run(connection, jobs=numbers(jobs))
 
 
 def collect(connection: Connection, jobs: Collection[int]) -> None:

@@ -195,8 +195,7 @@ class UpdateJob(WireModel):
         )
 
     def _hash(self) -> str:
-        words = json.dumps(self.model_dump(mode="json"), sort_keys=True)
-        return hashlib.sha256(words.encode()).hexdigest()
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
     def _errors(self) -> Iterator[ErrorPair]:
         """The error families that a pilot fills (domain.md 4)."""

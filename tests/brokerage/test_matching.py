@@ -113,7 +113,7 @@ def a_class(needs: dict[str, Any], **changes: Any) -> ClassFacts:
 
 @pytest.mark.parametrize(("pilot", "needs", "wanted", "queue"), ACCEPTED)
 def test_accepts(pilot: dict[str, Any], needs: dict[str, Any], wanted: dict[str, Any], queue: dict[str, Any]) -> None:
-    assert refusal(replace(PILOT, **pilot), a_class(needs, **wanted), replace(QUEUE, **queue)) is None
+    assert refusal(PILOT._replace(**pilot), a_class(needs, **wanted), replace(QUEUE, **queue)) is None
 
 
 @pytest.mark.parametrize(("pilot", "needs", "wanted", "queue", "name", "value", "threshold"), REFUSED)
@@ -126,7 +126,7 @@ def test_refuses_with_the_numbers(
     value: float | str | None,
     threshold: float | str,
 ) -> None:
-    rejection = refusal(replace(PILOT, **pilot), a_class(needs, **wanted), replace(QUEUE, **queue))
+    rejection = refusal(PILOT._replace(**pilot), a_class(needs, **wanted), replace(QUEUE, **queue))
     assert rejection is not None
     assert (rejection.name, rejection.value, rejection.threshold) == (name, value, threshold)
     assert rejection.text
@@ -142,7 +142,7 @@ def test_every_label_that_can_be_submitted_is_taken_by_some_pilot() -> None:
 
 
 def test_the_nodes_mhz_counts_only_against_the_queues_reference() -> None:
-    fast = replace(PILOT, cpu_mhz=3000.0)
+    fast = PILOT._replace(cpu_mhz=3000.0)
     assert core_power(fast, QUEUE) == 10.0
     assert core_power(fast, replace(QUEUE, reference_mhz=2000.0)) == 15.0
     assert core_power(PILOT, replace(QUEUE, reference_mhz=2000.0)) == 10.0
@@ -179,7 +179,7 @@ def test_an_unknown_value_never_refuses(name: str) -> None:
     needs = some_needs(memory_mb=10**6, disk_mb=10**6, cores=64, wall_s=10**6, release="25.0.1")
     pilot = PilotFacts(1, "managed", 10**6, 10**6, 64, 3000, 10**6, frozenset({"25.0.1"}), frozenset({"atlas"}))
     unknown: dict[str, Any] = {name: None}
-    assert refusal(replace(pilot, **unknown), replace(CLASS, needs=needs), QUEUE) is None
+    assert refusal(pilot._replace(**unknown), replace(CLASS, needs=needs), QUEUE) is None
 
 
 def test_what_lacks_most_of_its_target_goes_first() -> None:

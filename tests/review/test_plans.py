@@ -86,7 +86,7 @@ HOT = {
     "read": (reports._READ, ("pk_job", "pk_in_hand", "pk_job_report")),
     "step": (reports._STEP, ("pk_job",)),
     "seen": (reports._SEEN, ("pk_in_hand",)),
-    "give back": (reports._GIVE_BACK, ("pk_in_hand",)),
+    "report": (reports._REPORT, ("pk_in_hand",)),
     "lower": (pop._LOWER, ("ix_ready_class_id",)),
 }
 
