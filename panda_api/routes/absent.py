@@ -7,7 +7,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, UploadFile
 
+from panda.services import ownership, read
 from panda_api.body import WireRoute
+from panda_api.context import Ctx
 from panda_api.envelope import Envelope, WireResponse, failed, succeeded
 from panda_api.render import STATUS_OK
 from panda_api.security import Identity, Policy, permit
@@ -19,6 +21,7 @@ from panda_api.wire.absent import (
     GetKeyPair,
     GetProxy,
     GetToken,
+    RecoverFiles,
     UpdateEventRange,
     UpdateEventRanges,
 )
@@ -29,6 +32,10 @@ Worker = Annotated[Identity, permit(Policy.REPORT_JOBS)]
 Reader = Annotated[Identity, permit(Policy.READ_JOBS)]
 
 NO_EVENTS = "none here: this server has no event service, every job gets its events with its parameters"
+NO_RECOVERY = (
+    "a lost copy is copied again from another storage by the data management itself; files without any copy are made "
+    "again by a new task with the parameters of task {task}"
+)
 NO_CHECKPOINTS = "none here: this server has no hyper-parameter search, so no checkpoints"
 
 
@@ -84,6 +91,16 @@ def update_event_ranges(told: UpdateEventRanges, _caller: Worker) -> WireRespons
 def update_single_event_range(_told: UpdateEventRange, _caller: Worker) -> WireResponse:
     """There is no such range."""
     return failed(NO_EVENTS)
+
+
+@router.post("/file_server/upload_file_recovery_request", response_model=Envelope)
+def upload_file_recovery_request(
+    wanted: RecoverFiles, ctx: Ctx, caller: Annotated[Identity, permit(Policy.STEER_TASKS)]
+) -> WireResponse:
+    """Nothing is queued: there is no daemon that takes such requests."""
+    ownership.check_tasks(ctx, caller, [wanted.task_id])
+    task = read.task(ctx, wanted.task_id)
+    return failed(f"none here: {NO_RECOVERY.format(task=task.id)}")
 
 
 @router.post("/file_server/upload_hpo_checkpoint", response_model=Envelope)

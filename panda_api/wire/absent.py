@@ -79,6 +79,13 @@ class UpdateEventRange(WireModel):
     event_range_status: MaybeName = None
 
 
+class RecoverFiles(WireModel):
+    """A wish that lost outputs of a task be made again; dry_run only looks."""
+
+    task_id: Annotated[int, Field(ge=1, le=2**63 - 1)]
+    dry_run: bool = False
+
+
 class DeleteCheckpoint(WireModel):
     """A checkpoint to forget."""
 

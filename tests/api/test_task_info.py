@@ -125,3 +125,11 @@ def test_commands_beside_pbooks(caller: Caller, ctx: Context) -> None:
     assert bad(caller.post(f"{V1}/task/reload_input", {"task_id": task_id}), "no failed job") == 4
     for command in ("reactivate", "reload_input", "increase_attempts"):
         assert bad(caller.post(f"{V1}/task/{command}", {"task_id": 5}), "5") == 2
+
+
+def test_a_request_to_recover_files_is_told_that_nobody_takes_it(caller: Caller, ctx: Context) -> None:
+    task_id, path = submitted(caller, ctx), f"{V1}/file_server/upload_file_recovery_request"
+    bad(caller.post(path, {"task_id": task_id, "dry_run": False}), "none here: a lost copy is copied again")
+    bad(caller.post(path, {"task_id": 5}), "no production task 5")
+    assert "not Bob's" in Caller(caller.address, headers_of("Bob")).post(path, {"task_id": task_id}).json()["message"]
+    bad(caller.post(path, {"task_id": "x"}), "task_id")

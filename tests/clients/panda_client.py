@@ -5,7 +5,7 @@ import os
 import subprocess
 import time
 import venv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,11 +115,30 @@ class User:
             "import json, sys\nfrom pandaclient import Client\n"
             "name, arguments, named = json.loads(sys.stdin.read())\n"
             "answer = getattr(Client, name)(*arguments, **named)\n"
-            "print('\\n' + json.dumps(answer, default=str))\n"
+            "plain = lambda one: one.to_dict() if hasattr(one, 'to_dict') else str(one)\n"
+            "print('\\n' + json.dumps(answer, default=plain))\n"
         )
-        said = self.run(
-            str(self.client / "bin" / "python"), "-c", program, said_first=json.dumps([function, arguments, named])
+        return self._answer(program, [function, arguments, named])
+
+    def submit_jobs(self, *specs: tuple[Mapping[str, object], Sequence[Mapping[str, object]]]) -> Any:
+        """What `Client.submitJobs` returns for a JobSpec each of these attributes and files."""
+        program = (
+            "import json, sys\nfrom pandaclient import Client\nfrom pandaclient.FileSpec import FileSpec\n"
+            "from pandaclient.JobSpec import JobSpec\n"
+            "def made(spec, attributes):\n"
+            "    for name, value in attributes.items():\n        setattr(spec, name, value)\n"
+            "    return spec\n"
+            "jobs = []\n"
+            "for attributes, files in json.loads(sys.stdin.read()):\n"
+            "    jobs.append(made(JobSpec(), attributes))\n"
+            "    for one in files:\n        jobs[-1].addFile(made(FileSpec(), one))\n"
+            "print('\\n' + json.dumps(Client.submitJobs(jobs)))\n"
         )
+        return self._answer(program, specs)
+
+    def _answer(self, program: str, said_first: object) -> Any:
+        """What a program in the client's environment prints last, as JSON."""
+        said = self.run(str(self.client / "bin" / "python"), "-c", program, said_first=json.dumps(said_first))
         assert said.code == 0, said.text
         return json.loads(said.text.splitlines()[-1])
 

@@ -1,13 +1,17 @@
 """The unmodified panda-client against a whole system: from prun to fetched outputs, and every command of pbook."""
 
+import json
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from panda.domain.states import JobStatus
 from panda.services import narrate, read
+from panda.services.sandbox import expire
+from tests.clients.functions import CALLS, NOT_HERE, World, functions_of
 from tests.clients.panda_client import User, installed, write
 from tests.support.image import MARK, unpacked_image
 from tests.support.system import System, running_system
@@ -134,34 +138,119 @@ def test_a_failing_payload_is_told_retried_and_finished(system: System, user: Us
     assert system.wait_for_ends([waits], LIMIT_S) == ["failed"]
 
 
-def test_functions_of_the_client(system: System, user: User) -> None:
-    assert user.call("hello")[0] == 0
-    assert user.call("get_cert_attributes")[0] == 0
-    assert user.call("set_user_secret", "key", "value")[1][0] is True
-    assert user.call("get_user_secrets") == [0, [True, {"key": "value"}]]
-    task_id = user.submitted(
-        "--exec", "bash say.sh x", "--outDS", "user.tester.calls", "--outputs", "out.txt", "--noBuild"
+def test_every_function_of_the_client_is_called_or_left_out_for_a_reason() -> None:
+    called = {one.function for one in CALLS} | {"submitJobs"}
+    assert functions_of(installed()) == called | set(NOT_HERE)
+    assert not called & set(NOT_HERE)
+
+
+def test_functions_of_the_client_return_what_they_describe(system: System, user: User) -> None:
+    def submitted(name: str, command: str, *more: str) -> int:
+        return user.submitted("--exec", command, "--outDS", f"user.tester.{name}", "--outputs", "out.txt", *more)
+
+    once = ("--noBuild", "--maxAttempt", "1")
+    done, failed, failed_too = (
+        submitted(name, command, *once)
+        for name, command in (("calls", "bash say.sh x"), ("fail1", "exit 3"), ("fail2", "exit 3"))
     )
-    again = user.prun("--exec", "true", "--outDS", "user.tester.again", "--outputs", "o", "--noBuild", "--noSubmit")
-    assert again.code == 0
-    status, parameters = user.call("getTaskParamsMap", task_id)
-    assert (status, parameters["taskName"]) == (0, "user.tester.calls/")
+    running = submitted("waits", "sleep 600", "--bexec", "true")
+    assert system.wait_for_ends([done, failed, failed_too], LIMIT_S) == ["done", "failed", "failed"]
+    (job,) = read.job_ids(system.ctx, done)
+    sandbox = "jobO.of-a-test.tar.gz"
+    with tarfile.open(user.folder / sandbox, "w:gz") as packed:
+        packed.add(user.folder / "say.sh", "say.sh")
+    running_job = first_job(system, running, JobStatus.RUNNING)
+    parameters = user.call("getTaskParamsMap", running)[1]
+    world = World(done, failed, failed_too, running, job, running_job, parameters, sandbox)
+    for one in CALLS:
+        status, value = user.call(one.function, *one.arguments(world))
+        assert status == 0, (one.function, value)
+        assert one.good(world, value), (one.function, value)
+    assert (user.folder / "copy").read_bytes() == (user.folder / sandbox).read_bytes()
+    sandboxes_expire(system, user, sandbox)
+
+
+def sandboxes_expire(system: System, user: User, sandbox: str) -> None:
+    """What nobody used for long is gone for the client, and can be uploaded again."""
+    with system.ctx.engine.begin() as connection:
+        old = text(
+            "UPDATE cache_file SET used_at = now() - make_interval(days => CAST(:days AS int)) WHERE name = :name"
+        )
+        connection.execute(old, {"days": system.settings.cache_days + 1, "name": sandbox})
+    expire(system.ctx)
+    assert user.call("getFile", sandbox, "gone")[0] != 0
+    assert user.call("putFile", sandbox, False, False, True) == [0, "True"]
+
+
+def test_submitted_job_specs_run_with_the_files_they_name(system: System, user: User) -> None:
+    common = {"AtlasRelease": "Trivial-1.0", "VO": user.vo, "maxAttempt": 1, "prodSourceLabel": "user"}
+    making = [
+        (
+            {**common, "transformation": "make", "jobParameters": f"--serial 1 --seed {seed} --output made.{seed}.txt"},
+            [{"type": "output", "lfn": f"made.{seed}.txt", "dataset": "user.tester.made"},
+             {"type": "log", "lfn": f"made.{seed}.log.tgz", "dataset": "user.tester.made.log"}],
+        )
+        for seed in (7, 5)
+    ]  # fmt: skip
+    status, ids = user.submit_jobs(*making)
+    assert status == 0
+    first, second = read.jobs(system.ctx, ids)
+    assert first.task_id == second.task_id
+    assert system.wait_for_ends([first.task_id], LIMIT_S) == ["done"]
+    outputs = user.outputs(first.task_id)
+    assert {name: made.splitlines()[0] for name, made in outputs.items()} == {
+        "made.5.txt": "seed 5", "made.7.txt": "seed 7"
+    }  # fmt: skip
+
+    reading = (
+        {**common, "transformation": "join", "jobParameters": "--input made.7.txt,made.5.txt --output both.txt"},
+        [{"type": "input", "lfn": f"made.{seed}.txt", "dataset": "user.tester.made"} for seed in (7, 5)]
+        + [{"type": "output", "lfn": "both.txt", "dataset": "user.tester.both"}],
+    )
+    assert user.submit_jobs(({**reading[0], "eventService": 1}, reading[1])) == [255, None]
+    status, (joined,) = user.submit_jobs(reading)
+    assert status == 0
+    task_id = read.job(system.ctx, joined).task_id
     assert system.wait_for_ends([task_id], LIMIT_S) == ["done"]
-    (job,) = ok(user.call("getPandaIDsWithTaskID", task_id))
-    assert ok(user.call("get_task_details_json", task_id))[1]["status"] == "done"
-    details = ok(user.call("getJediTaskDetails", {"jediTaskID": task_id}, True, True))
-    assert (details["PandaID"], details["outDS"]) == ([job], "user.tester.calls_out.txt")
-    assert len(ok(user.call("getJobStatus", [job]))) == len(ok(user.call("getFullJobStatus", [job]))) == 1
-    assert [one["PandaID"] for one in ok(user.call("getUserJobMetadata", task_id))] == [job]
-    assert str(task_id) in ok(user.call("getJobIDsJediTasksInTimeRange", "2009-01-01 00:00:00"))
-    assert user.call("increase_attempt_nr", task_id)[1][0] is False
-    name = next(word for word in parameters["jobParameters"] if "-a jobO" in word["value"])["value"].split()[1]
-    assert user.call("getFile", name) == [0, True]
-    assert (user.folder / name).stat().st_size > 0
+    assert user.outputs(task_id) == {"both.txt": f"part\n{outputs['made.7.txt']}part\n{outputs['made.5.txt']}"}
 
 
-def ok(answer: Any) -> Any:
-    """What a call gave that must have succeeded."""
-    status, value = answer
-    assert status == 0, answer
-    return value
+def test_the_files_sites_and_secrets_that_prun_asks_for(system: System, user: User) -> None:
+    assert user.call("set_user_secret", "pass", "word")[0] == 0
+    options = ("--outputs", "out.txt", "--noBuild")
+    source = user.submitted(
+        "--exec", "bash say.sh %RNDM:0", "--outDS", "user.tester.source", "--nJobs", "4", "--site", "ALPHA,BETA",
+        "--excludedSite", "ALPHA", *options,
+    )  # fmt: skip
+    assert system.wait_for_ends([source], LIMIT_S) == ["done"]
+    assert {one.site for one in read.jobs_of(system.ctx, source)} == {"BETA"}
+
+    wanted = ("--exec", "bash say.sh chosen %IN; cat panda_secrets.json >> out.txt", "--useSecrets", *options,
+              "--inDS", "user.tester.source_out.txt/", "--nFilesPerJob", "1")  # fmt: skip
+    matched = user.submitted(
+        *wanted, "--outDS", "user.tester.matched", "--match", "*00000[1-3].out.txt", "--antiMatch", "*000002*",
+        "--nSkipFiles", "1",
+    )  # fmt: skip
+    write(user.folder, {"files.txt": f"user.tester.{source}._000004.out.txt\n"})
+    listed = user.submitted(*wanted, "--outDS", "user.tester.listed", "--inputFileList", "files.txt")
+    assert system.wait_for_ends([matched, listed], LIMIT_S) == ["done", "done"]
+    for task_id, number in ((matched, 3), (listed, 4)):
+        (output,) = user.outputs(task_id).values()
+        chosen, of_source, secrets = output.splitlines()
+        assert (chosen, of_source) == ("said chosen", f"said {number}")
+        assert json.loads(secrets)["pass"] == "word"
+
+
+def test_pbook_retry_after_a_failed_build_builds_again_and_runs_the_jobs(
+    system: System, user: User, tmp_path: Path
+) -> None:
+    task_id = user.submitted(
+        "--exec", "bash say.sh built", "--bexec", f"cat {tmp_path / 'part'} > lib.txt", "--maxAttempt", "1",
+        "--outDS", "user.tester.rebuilt", "--outputs", "out.txt",
+    )  # fmt: skip
+    assert system.wait_for_ends([task_id], LIMIT_S) == ["failed"]
+    assert read.job_ids(system.ctx, task_id) == []
+    (tmp_path / "part").write_text("in time\n", encoding="utf-8")
+    assert "Failed" not in user.pbook("retry", str(task_id)).text
+    assert system.wait_for_ends([task_id], LIMIT_S) == ["done"]
+    assert list(user.outputs(task_id).values()) == ["said built\nin time\n"]
