@@ -205,8 +205,8 @@ def context(stand: Stand) -> Iterator[Context]:
 
 
 @contextlib.contextmanager
-def standing(queues: int, jobs: int) -> Iterator[Stand]:
-    """A stand with so many ready jobs over so many queues; everything is gone afterwards."""
+def standing(queues: int, jobs: int, *, limit: bool = True) -> Iterator[Stand]:
+    """A stand with so many ready jobs over so many queues, and the limit's tables beside; all is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="panda-bench-") as name:
         folder = Path(name)
         cluster = EmbeddedCluster(folder / "db", databases=("panda",))
@@ -218,7 +218,8 @@ def standing(queues: int, jobs: int) -> Iterator[Stand]:
             engine = create_engine(address.url("panda"), connect_args={"options": "-c jit=off"})
             names = {"queues": queues, "jobs": jobs, "per": jobs // queues}
             with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                for part in (_GRID, _WORK, _LIMIT):
+                connection.exec_driver_sql("SET session_replication_role = replica")  # the keys are right as they are
+                for part in (_GRID, _WORK, _LIMIT if limit else "ANALYZE"):
                     connection.exec_driver_sql(part.format(**names).replace("%", "%%"))
                 connection.exec_driver_sql("VACUUM ANALYZE")
             yield Stand(folder, address, engine, address.url("panda"), queues, jobs)
