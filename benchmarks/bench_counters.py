@@ -18,10 +18,12 @@ from panda.services.context import Context
 from panda.store import pop
 from panda.store.prepared import Prepared
 
-COUNTED = pop._POP
+COUNTED = pop._POP  # noqa: SLF001 - what is measured
 BARE = Prepared("panda_pop_bare", re.sub(r", event AS \(.*?\n    \)", "", COUNTED.text, flags=re.DOTALL))
 AT_ONCE = (1, 16)
 CONNECTIONS = 4
+TUNING = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off"
+"""As the hot calls' connections have it."""
 
 
 def pop_for(stand: Stand, ctx: Context, statement: Prepared, at_once: int, seconds: float) -> Cost:
@@ -32,6 +34,8 @@ def pop_for(stand: Stand, ctx: Context, statement: Prepared, at_once: int, secon
 
     def work(_: int) -> None:
         with ctx.engine.connect() as connection:
+            connection.exec_driver_sql(TUNING)
+            connection.commit()
             while time.perf_counter() < stop_at:
                 with connection.begin():
                     pop.pop(connection, [want])
@@ -51,13 +55,13 @@ def pop_for(stand: Stand, ctx: Context, statement: Prepared, at_once: int, secon
         if statement is COUNTED:
             folding.join()
 
-    pop._POP = statement
+    pop._POP = statement  # noqa: SLF001
     stand.settle()
     before = stand.value("SELECT count(*) FROM in_hand")
     stop_at = time.perf_counter() + seconds
     cost = measured(stand, 1, both)
     done = stand.value("SELECT count(*) FROM in_hand") - before
-    return Cost(done, cost.seconds, cost.database_s, 0.0, cost.client_s)
+    return Cost(done, cost.seconds, cost.database_s, 0.0, cost.server_s)
 
 
 def main() -> None:
