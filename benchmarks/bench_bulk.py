@@ -16,6 +16,7 @@ from benchmarks.cost import Cost, of_server, pressure, spread
 from benchmarks.stand import Stand, context, standing
 from panda.domain.lease import Lease
 from panda.services import prepare, story
+from panda.services.activate import CHUNK as AT_ONCE
 from panda.services.context import Context
 from panda.store import queue
 
@@ -116,9 +117,9 @@ def activate(stand: Stand, task: int, jobs: int) -> Cost:
     stand.settle()
 
     def work() -> None:
-        for start in range(0, len(bunches), 200):
+        for start in range(0, len(bunches), AT_ONCE):
             with stand.engine.begin() as connection:
-                queue.activate(connection, bunches[start : start + 200], why="all blocks arrived", who="ddm")
+                queue.activate(connection, bunches[start : start + AT_ONCE], why="all blocks arrived", who="ddm")
 
     before = stand.value("SELECT count(*) FROM ready")
     cost = measured(stand, jobs, work)
@@ -150,7 +151,7 @@ def main() -> None:
             limit = raw(stand, _EXPANDED, _EXPAND, 1, options.jobs, CHUNK)
             mine, task, grown = expand(stand, ctx, options.jobs)
             bytes_each = grown if turn == 0 else bytes_each
-            ready = raw(stand, _ACTIVATED, _ACTIVATE, task, options.activated, 4000)
+            ready = raw(stand, _ACTIVATED, _ACTIVATE, task, options.activated, AT_ONCE * BUNCH)
             activated = activate(stand, task, options.activated)
             for cost, name in ((limit, "raw INSERT .. SELECT"), (mine, "expansion"), (ready, "raw INSERT into ready"),
                                (activated, "activation")):  # fmt: skip

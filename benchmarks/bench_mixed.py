@@ -46,6 +46,11 @@ _RUNNING = """
     VACUUM ANALYZE
 """
 
+UNFOLDED = """
+    SELECT count(*) FROM job_event
+    WHERE xid >= COALESCE((SELECT below_xid FROM fold_watermark WHERE name = 'counts'), '0'::xid8)
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
@@ -177,6 +182,8 @@ def main() -> None:
         try:
             if conductor.stdout is None or conductor.stdout.readline() != b"ready\n":
                 raise RuntimeError("the duties did not start")
+            while stand.value(UNFOLDED):
+                time.sleep(1)  # the history of all those jobs is new to the counters
             stand.settle()
             measure(stand, api, conductor.pid, options.seconds)
         finally:

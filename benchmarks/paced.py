@@ -104,7 +104,7 @@ class Load:
             self.taken.setdefault(lane, []).append(time.perf_counter() - when)
             status, found = answer[9:12].decode(), self.statuses.setdefault(lane, {})
             found[status] = found.get(status, 0) + 1
-            if then is not None:
+            if then is not None and status == "200":
                 then(answer)
             if self._over is not None and not self._open:
                 self._over.set_result(None)

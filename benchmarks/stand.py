@@ -31,7 +31,7 @@ _GRID = """
     SELECT 'managed', 'default', 'atlas', 1000 + 250 * (i / 2), 0, 1, 36000 + i % 2, 0 FROM generate_series(0, 9) i;
 """
 
-# One task a queue, of jobs in bunches of 1,000, in one of ten classes by its number; all of them activated.
+# One task a queue, of jobs in bunches of 20, in one of ten classes by its number; all of them activated.
 _WORK = """
     INSERT INTO production_task (name, vo, owner, label, task_type, processing_type, share, transformation, parameters,
         release, architecture, priority, cores, memory_mb, disk_mb, work_hs23_s, wall_s, max_attempts, bunch_size,
@@ -39,7 +39,7 @@ _WORK = """
     SELECT 'mc.bench.' || s.id, 'atlas', 'prodmanager', 'managed', 'prod', 'evgen', 'default', 'Generate_tf.py',
         '--seed ${{SEED}} --maxEvents ${{MAXEVENTS}} --ecm 13000 --outputFile ${{OUT0}} --jobOption mc.900{queues}.py',
         'AthGeneration-23.6.1', 'x86_64-el9-gcc13-opt', 500 + s.id % 7, 1, n.memory_mb, 0,
-        n.work_hs23_s, 0, 3, 1000, {per},
+        n.work_hs23_s, 0, 3, 20, {per},
         jsonb_build_array(
             jsonb_build_object('name', 'OUT', 'kind', 'output', 'dataset', 'mc.bench.' || s.id || '.EVNT',
                                'lfn', 'EVNT.' || s.id || '._${{SN}}.pool.root'),
@@ -48,12 +48,12 @@ _WORK = """
         'embedded', 'C', 'running', n.id, 0, NULL
     FROM site s JOIN needs n ON n.id = 1 + s.id % 10;
     INSERT INTO bunch (task_id, state, site_id, first_ordinal, n_jobs, staged)
-    SELECT t.id, 'activated', s.id, b * 1000, 1000, true
-    FROM production_task t JOIN site s ON t.name = 'mc.bench.' || s.id, generate_series(0, ({per} - 1) / 1000) b;
+    SELECT t.id, 'activated', s.id, b * 20, 20, true
+    FROM production_task t JOIN site s ON t.name = 'mc.bench.' || s.id, generate_series(0, ({per} - 1) / 20) b;
     INSERT INTO job (task_id, bunch_id, ordinal, needs_id, first_event, n_events)
     SELECT b.task_id, b.id, b.first_ordinal + i, t.needs_id, 0, 100
     FROM bunch b JOIN production_task t ON t.id = b.task_id,
-         generate_series(0, LEAST(1000, {per} - b.first_ordinal) - 1) i;
+         generate_series(0, LEAST(20, {per} - b.first_ordinal) - 1) i;
     INSERT INTO requirement_class (site_id, needs_id, max_priority, gen)
     SELECT DISTINCT b.site_id, t.needs_id, t.priority, 1 FROM bunch b JOIN production_task t ON t.id = b.task_id;
     INSERT INTO ready (job_id, class_id, priority)

@@ -14,7 +14,7 @@ from panda.services.unneeded import tidy_blocks
 from panda.store import blocks, collection, queue
 
 FEED = "ddm"
-CHUNK = 200
+CHUNK = 500
 PARTS = 10
 """Parts of the waiting bunches that one sweep looks at."""
 

@@ -53,29 +53,45 @@ def tasks_of_bunches(connection: Connection, bunches: list[int]) -> list[int]:
     return list(connection.execute(query, {"bunches": bunches}).scalars())
 
 
+# First the few tasks that are old enough, then what they have, by index: the other way round is a scan of all jobs.
+_OLD_JOBS = text("""
+    WITH old AS MATERIALIZED (
+        SELECT id FROM production_task
+        WHERE stage IN ('assigned', 'running')
+          AND COALESCE(retried_at, submitted_at) < now() - make_interval(secs => CASE
+              WHEN label IN ('user', 'panda') THEN :users ELSE :all_ END)
+    )
+    SELECT j.id FROM old CROSS JOIN LATERAL (
+        SELECT id FROM job
+        WHERE task_id = old.id AND (status IS NULL OR status NOT IN ('finished', 'failed', 'cancelled', 'closed'))
+        OFFSET 0) j
+    ORDER BY j.id LIMIT :limit
+""")
+_QUEUED_JOBS = text("""
+    WITH old AS MATERIALIZED (
+        SELECT id FROM production_task
+        WHERE hold IS NULL AND stage IN ('assigned', 'running') AND submitted_at < now() - make_interval(secs => :s)
+    ), late AS MATERIALIZED (
+        SELECT b.id FROM old CROSS JOIN LATERAL (
+            SELECT b.id FROM bunch b
+            WHERE b.task_id = old.id AND b.open AND (SELECT min(e.at) FROM job_event e WHERE e.bunch_id = b.id)
+                                                    < now() - make_interval(secs => :s)
+            OFFSET 0) b
+    )
+    SELECT j.id FROM late CROSS JOIN LATERAL (
+        SELECT id FROM job WHERE bunch_id = late.id AND status IS NULL OFFSET 0) j
+    ORDER BY j.id LIMIT :limit
+""")
+
+
 def old_jobs(connection: Connection, users_s: int, all_s: int, limit: int) -> list[int]:
     """Which live jobs belong to tasks that were submitted, or last retried, too long ago?"""
-    query = text("""
-        SELECT j.id FROM production_task t JOIN job j ON j.task_id = t.id
-        WHERE t.stage IN ('assigned', 'running')
-          AND COALESCE(t.retried_at, t.submitted_at) < now() - make_interval(secs => CASE
-              WHEN t.label IN ('user', 'panda') THEN :users ELSE :all_ END)
-          AND (j.status IS NULL OR j.status NOT IN ('finished', 'failed', 'cancelled', 'closed'))
-        ORDER BY j.id LIMIT :limit
-    """)
-    return list(connection.execute(query, {"users": users_s, "all_": all_s, "limit": limit}).scalars())
+    return list(connection.execute(_OLD_JOBS, {"users": users_s, "all_": all_s, "limit": limit}).scalars())
 
 
 def queued_jobs(connection: Connection, limit_s: int, limit: int) -> list[int]:
     """Which jobs have waited for a pilot for so long since they were made? Those of held tasks do not count."""
-    query = text("""
-        SELECT j.id FROM bunch b JOIN production_task t ON t.id = b.task_id AND t.hold IS NULL
-        JOIN job j ON j.bunch_id = b.id AND j.status IS NULL
-        WHERE b.open AND (SELECT min(e.at) FROM job_event e WHERE e.bunch_id = b.id)
-                         < now() - make_interval(secs => :s)
-        ORDER BY j.id LIMIT :limit
-    """)
-    return list(connection.execute(query, {"s": limit_s, "limit": limit}).scalars())
+    return list(connection.execute(_QUEUED_JOBS, {"s": limit_s, "limit": limit}).scalars())
 
 
 def note_up(connection: Connection, name: str, gap_s: int) -> float:
@@ -123,10 +139,7 @@ def lost_workers(connection: Connection, silent_s: int) -> int:
 
 
 def old_snapshots(connection: Connection, age_s: int) -> list[RowMapping]:
-    """Which transactions of this database have been open for so long? Dead rows cannot be cleaned up while they are.
-
-    A pop walks over the dead rows before the living ones: 100,000 of them cost it milliseconds (performance.md 7).
-    """
+    """Which transactions of this database have been open for so long? Dead rows cannot be cleaned up while they are."""
     query = text(r"""
         SELECT pid, COALESCE(NULLIF(application_name, ''), 'unknown') AS application, xact_start, state,
                left(regexp_replace(query, '\s+', ' ', 'g'), 200) AS query

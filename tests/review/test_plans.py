@@ -3,6 +3,7 @@
 The statements are planned as they run: prepared, with a generic plan (the values are not known).
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from sqlalchemy import Connection, text
 from panda import wiring
 from panda.embedded import Address
 from panda.settings import load
-from panda.store import collection, pop, queue, reports
+from panda.store import collection, pop, queue, reports, watching
 from panda.store.prepared import Prepared
 from tests.support.database import cloned_database
 
@@ -121,6 +122,20 @@ def test_a_statement_of_the_loops_reads_by_index(million: Connection, name: str)
     assert walked(plan) == [], "\n".join(plan)
     for index in indexes:
         assert index in "\n".join(plan), "\n".join(plan)
+
+
+WATCHED = {
+    "old jobs": (watching._OLD_JOBS.text, {"users": 600_000, "all_": 900_000, "limit": 500}),
+    "queued jobs": (watching._QUEUED_JOBS.text, {"s": 600_000, "limit": 500}),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WATCHED)
+def test_the_watcher_reads_no_jobs_of_young_tasks(million: Connection, name: str) -> None:
+    statement, values = WATCHED[name]
+    plan = "\n".join(million.execute(text(f"EXPLAIN (ANALYZE, TIMING off) {statement}"), values).scalars())
+    assert re.search(r"on (job|bunch)[ \w]*\(cost=[^)]*\) \(never executed\)", plan), plan
 
 
 @pytest.mark.slow
