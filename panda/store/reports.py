@@ -77,17 +77,17 @@ _SEEN = Prepared(
 _REPORT = Prepared(
     "panda_report",
     """
-    WITH kept AS (
-        INSERT INTO job_report (job_id, verdict, outputs, errors, wall_s, cpu_s, max_rss_kb, n_events, node,
-                                started_at, ended_at, timing, body_hash)
-        SELECT * FROM unnest(CAST(:jobs AS bigint[]), CAST(:verdicts AS text[]), CAST(:outputs AS jsonb[]),
-                             CAST(:errors AS jsonb[]), CAST(:walls AS float8[]), CAST(:cpus AS float8[]),
-                             CAST(:memories AS bigint[]), CAST(:events AS bigint[]), CAST(:nodes AS text[]),
-                             CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[]), CAST(:timings AS text[]),
-                             CAST(:hashes AS text[]))
-        ON CONFLICT (job_id) DO NOTHING
+    WITH gone AS (
+        DELETE FROM in_hand WHERE job_id = ANY(CAST(:jobs AS bigint[]))
     )
-    DELETE FROM in_hand WHERE job_id = ANY(CAST(:jobs AS bigint[]))
+    INSERT INTO job_report (job_id, verdict, outputs, errors, wall_s, cpu_s, max_rss_kb, n_events, node,
+                            started_at, ended_at, timing, body_hash)
+    SELECT * FROM unnest(CAST(:jobs AS bigint[]), CAST(:verdicts AS text[]), CAST(:outputs AS jsonb[]),
+                         CAST(:errors AS jsonb[]), CAST(:walls AS float8[]), CAST(:cpus AS float8[]),
+                         CAST(:memories AS bigint[]), CAST(:events AS bigint[]), CAST(:nodes AS text[]),
+                         CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[]), CAST(:timings AS text[]),
+                         CAST(:hashes AS text[]))
+    ON CONFLICT (job_id) DO NOTHING
 """,
 )
 
