@@ -1,10 +1,12 @@
 """One table decides, and what it does not name nobody may do; headers never make an identity."""
 
+import re
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
 from fastapi import APIRouter, FastAPI, Request
+from fastapi.routing import APIRoute
 
 from panda.errors import Forbidden
 from panda.settings import load
@@ -16,12 +18,15 @@ from panda_api.security import (
     Policy,
     Role,
     check_every_route,
+    every_route,
     identify,
     may,
     permit,
     policy_of,
 )
-from tests.support.tokens import a_token
+from tests.api.openapi import an_app
+from tests.support.serving import Caller
+from tests.support.tokens import a_token, headers_of
 
 
 def a_request(client: str | None = "127.0.0.1", public_url: str | None = None, **headers: str) -> Request:
@@ -166,3 +171,31 @@ def test_a_route_with_two_policies_has_none() -> None:
     def two() -> None: ...
 
     assert [policy_of(route) for route in app.routes if getattr(route, "path", "") == "/two"] == [None]
+
+
+STRANGERS = {
+    Role.USER: headers_of("Ann", "atlas"),
+    Role.PILOT: headers_of("Pia", "atlas:pilot"),
+    Role.FACTORY: headers_of("Fay", "atlas:harvester"),
+}
+
+
+OPEN_TO_ALL_OF_THEM = {Policy.PUBLIC, Policy.WHO_AM_I, Policy.READ_TOPOLOGY, Policy.FETCH_FILES, Policy.READ_JOBS}
+
+
+def test_every_route_refuses_whom_its_policy_does_not_name(caller: Caller) -> None:
+    """Asked of the real server, as the hot calls pass by the framework; whose token nobody can read gets nowhere."""
+    broken = {"Authorization": "Bearer no.token", "Origin": "atlas"}
+    asked = 0
+    for route in (one for one in every_route(an_app().routes) if isinstance(one, APIRoute)):
+        policy = policy_of(route)
+        assert policy is not None
+        no = [headers for role, headers in STRANGERS.items() if role not in PERMISSIONS[policy]]
+        assert no or policy in OPEN_TO_ALL_OF_THEM
+        path = re.sub(r"\{[^}]*\}", "1", route.path)
+        for method in route.methods or ():
+            for headers in no[:2] or [broken]:
+                answer = caller.session.request(method, caller.address + path, json={}, headers=headers, timeout=30)
+                assert answer.status_code == 403, (method, path, answer.text)
+                asked += 1
+    assert asked > 150
