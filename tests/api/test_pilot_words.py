@@ -11,7 +11,21 @@ from panda.services import collect, read
 from panda.services.context import Context
 from panda_api.app import Application, build
 from tests.api.requests_of import an_ask
-from tests.api.test_legacy import ACCEPTED, BOTH, LOG, OUTPUT, Send, ended, git_pilot, one_job, status_of, told, xml
+from tests.api.test_legacy import (
+    ACCEPTED,
+    BOTH,
+    LOG,
+    OUTPUT,
+    Send,
+    asked,
+    ended,
+    git_pilot,
+    one_job,
+    pypi_pilot,
+    status_of,
+    told,
+    xml,
+)
 from tests.api.test_routes import submitted
 from tests.support.serving import Caller, serving
 
@@ -45,6 +59,16 @@ def test_a_negated_code_of_a_job_that_could_be_recovered_is_kept_as_it_is(caller
     collect.collect(ctx)
     (view,) = read.jobs(ctx, [job["PandaID"]])
     assert ("pilot", -1137) in {(one.component, one.code) for one in view.errors}
+
+
+def test_a_pilot_may_say_what_else_it_wants(caller: Caller, ctx: Context) -> None:
+    """A resource type and an owner are obeyed; the rest is taken, and changes nothing here (wire-protocol.md 4.1)."""
+    submitted(caller, ctx, n_jobs=2)
+    more = {"jobType": "user", "countryGroup": "us", "taskID": "4711", "viaTopic": True}
+    for obeyed in ({"resourceType": "MCORE"}, {"prodUserID": "somebody else"}):
+        assert git_pilot(caller, "getJob", asked(**more, **obeyed)).json()["StatusCode"] == 20
+    one_job(caller, git_pilot, **more, resourceType="SCORE", allowOtherCountry=True)
+    one_job(caller, pypi_pilot, **more, allowOtherCountry="True")
 
 
 FINISHED, FAILED = ended(), ended(1305, "Failed to execute payload")

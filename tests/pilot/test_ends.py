@@ -107,6 +107,7 @@ def test_an_idle_pilot_obeys_a_signal_at_once(grid: Grid) -> None:
     pilot.terminate()
     pilot.communicate(timeout=20)
     assert pilot.returncode == 0
+    assert grid.server.state.asks[0]["wait_time"] == 55, "one request a minute"
 
 
 def test_kill_9_of_the_pilot_leaves_no_payload_and_the_next_pilot_reports_it(grid: Grid) -> None:
