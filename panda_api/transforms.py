@@ -46,11 +46,11 @@ def stock_jobs(ctx: Context, queue: str, jobs: Iterable[HandedJob]) -> list[Wire
 def stock_job(job: HandedJob, source_url: str, transforms_url: str, software: str) -> WireJob:
     """A job as stock pilots run it: a script to download and its arguments as shell text (wire-protocol.md 5).
 
-    Inputs lie at the site already: the token `local` has them copied or linked, never read over the network. A job
-    without an image names none: these pilots take NULL for the name of one.
+    Inputs lie at the site already: the token `local` has them copied or linked, never read over the network. An image
+    is the script's business: named to these pilots (also as NULL), it has them look for containers of cvmfs.
     """
     wire = wire_job(_runnable(job, source_url, transforms_url, software), source_url)
-    return wire | {"prodDBlockToken": ",".join("local" for _ in job.inputs), "container_name": job.container}
+    return wire | {"prodDBlockToken": ",".join("local" for _ in job.inputs), "container_name": ""}
 
 
 def _runnable(job: HandedJob, source_url: str, transforms_url: str, software: str) -> HandedJob:
@@ -72,6 +72,9 @@ def _arguments(job: HandedJob, software: str) -> str:
         "task": job.task_id, "attempt": job.attempt, "queue": job.queue, "cores": job.cores,
     }  # fmt: skip
     words = [f"--{name}={value}" for name, value in options.items() if value != ""]
+    if job.container:
+        problem = f"the job wants container {job.container}; only a program of the server starts one by itself"
+        return shlex.join([*words, f"--problem={problem}"])
     try:
         return shlex.join([*words, "--", *shlex.split(job.parameters)])
     except ValueError as error:

@@ -71,6 +71,7 @@ def test_release_json_adds_variables_and_the_exit_code_is_the_programs(software:
         ({"transformation": "gone"}, 69, "no executable gone"),
         ({"transformation": "../R-1/show"}, 2, "is not a name"),
         ({"parameters": "an 'open quote"}, 64, "cannot be split"),
+        ({"container": "docker://alpine"}, 64, "only a program of the server starts one"),
     ],
 )
 def test_what_cannot_be_run_says_why(software: Path, changes: dict[str, Any], code: int, says: str) -> None:
@@ -96,6 +97,14 @@ def test_what_is_downloaded_anyway_stays_as_it_is() -> None:
         job = JOB._replace(transformation=transformation, parameters="-p 'a b'")
         wire = stock_job(job, own, trusted, "/software")
         assert (wire["transformation"], wire["jobPars"]) == (url, "-p 'a b'")
+
+
+def test_no_image_is_named_to_the_pilot() -> None:
+    """3.11 puts a job with one aside where the queue has no container_type; `runGen` starts the container itself."""
+    for container in ("", "docker://alpine:3.20"):
+        job = JOB._replace(transformation="runGen", parameters="--container X -p a", container=container)
+        wire = stock_job(job, "http://127.0.0.1:1", "http://trusted", "/software")
+        assert (wire["container_name"], wire["jobPars"]) == ("", "--container X -p a")
 
 
 def test_inputs_are_local() -> None:
