@@ -42,6 +42,13 @@ def each(names: Iterable[str]) -> str:
     return f"${{EACH/{','.join(names)}}}"
 
 
+def samples(template: str) -> list[str]:
+    """What a template gives in a first job; one that lists names gives each of them."""
+    found = (match[3].count(",") + 1 for match in _PLACEHOLDER.finditer(template) if match[1] == "EACH" and match[3])
+    first = JobNumbers(1, 1, 0, 1, 0, 0, 0, 0, {"IN": ("in",)}, ("out",))
+    return [fill(template, first._replace(ordinal=ordinal)) for ordinal in range(max(found, default=1))]
+
+
 def is_plain(template: str) -> bool:
     """Whether a text has no placeholder of ours, so that every job gets it as it stands."""
     return all(part.__class__ is str for part in _parts(template))

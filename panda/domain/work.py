@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field
 
 from panda.domain.names import bare_name, check_name, scope_of
+from panda.domain.templates import samples
 from panda.errors import Refused
 
 LONGEST_PATTERN = 255
@@ -251,11 +252,24 @@ def _check_outputs(request: TaskRequest) -> None:
                 f"the LFN template {output.lfn!r} gives every job the same name",
                 hint=f"put ${{SN}} into it, e.g. {nearest_template(output.lfn)!r}",
             )
+        _check_lfns(output, request.split.n_jobs)
         if output.lfn in seen:
             raise Refused(f"two outputs have the LFN template {output.lfn!r}")
         seen.add(output.lfn)
     if sum(one.kind == "log" for one in request.outputs) > 1:
         raise Refused("more than one log output; a job has one log")
+
+
+def _check_lfns(output: OutputSpec, n_jobs: int | None) -> None:
+    """Refuse a template that gives a file an impossible name, or lists other than one name for each job."""
+    names = samples(output.lfn)
+    for name in names:
+        check_name("file", name)
+    if "${EACH/" in output.lfn and len(names) != n_jobs:
+        raise Refused(
+            f"output {output.name!r} lists {len(names)} names for {n_jobs or 'as yet unknown'} jobs",
+            hint="one name for each job; give n_jobs",
+        )
 
 
 def nearest_template(lfn: str) -> str:

@@ -64,3 +64,22 @@ def test_the_cloud_is_one_with_a_site_that_was_asked_for(ctx: Context, rows: Con
     lease = story.claim(ctx, task)
     assert lease is not None
     assert assign.assign(ctx, lease).cloud == "DE"
+
+
+@pytest.mark.parametrize(
+    ("lfn", "words"),
+    [
+        ("../../${SN}.root", "file '../../000001.root' is not a valid name"),
+        ("a b.${SN}", "is not a valid name"),
+        ("${EACH/good,../bad}", "file '../bad' is not a valid name"),
+        ("${EACH/one,two}", "lists 2 names for 1 jobs"),
+        ("${SN}" + "x" * 250, "is not a valid name"),
+    ],
+)
+def test_an_impossible_file_name_is_refused(ctx: Context, rows: Connection, lfn: str, words: str) -> None:
+    a_site(rows, "ALPHA")
+    wanted = replace(REQUEST, release="", outputs=(OutputSpec("OUT", "data.one", lfn),))
+    with pytest.raises(Refused) as refused:
+        submit.submit_task(ctx, wanted, "me")
+    assert words in refused.value.message
+    assert rows.execute(text("SELECT count(*) FROM production_task")).scalar_one() == 0
