@@ -32,6 +32,9 @@ PREFIX = "/api/v1/pilot/"
 BEAT_PACE_S = 0.05
 """Signs of life come every half hour and are in no hurry; gathered, one costs a fifth (performance.md 6)."""
 
+TRUST_S = 0.25
+"""So old may be what is known of a queue while a pilot gets a job by it: a change is that late for a busy queue."""
+
 Model = TypeVar("Model", bound=BaseModel)
 Made: TypeAlias = Callable[[Any], bytes]
 """What makes the body of an answer from what the future of a call brings."""
@@ -51,7 +54,7 @@ class HotLanes:
     """The batcher of one process, its lanes, and what they keep in memory."""
 
     def __init__(self, context: Context) -> None:
-        board = self.board = Board()
+        board = self.board = Board(trust_s=TRUST_S)
         self.parked = Parked(context.engine)
 
         def acquire(connection: Connection, asks: Sequence[PilotAsk]) -> list[dispatch.Answer]:

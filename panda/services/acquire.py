@@ -36,6 +36,13 @@ class _Case:
         """How many jobs it may still get."""
         return 0 if self.before is not None else self.wanted - len(self.jobs)
 
+    def looks_again(self, board: Board) -> bool:
+        """Take the queue and its classes from the board anew; False if the queue is gone."""
+        place = board.place(self.ask.queue)
+        if place is not None:
+            self.place, self.offers = place, list(matching_offers(self.ask, place, board))
+        return place is not None
+
     @property
     def job_ids(self) -> list[int]:
         """The jobs it got."""
@@ -69,14 +76,18 @@ def acquire_many(ctx: Context, connection: Connection, asks: Sequence[PilotAsk],
     Two requests with the same id get the same jobs.
     """
     with board.watermarks.walk() as walk, connection.begin():
-        board.freshen(connection, {ask.queue for ask in asks})
+        trusted = board.freshen(connection, {ask.queue for ask in asks})
         board.know_shares(connection, ctx.settings.dispatch)
         cases = [_case(ctx, ask, board) for ask in asks]
         known = [case for case in cases if case is not None]
         nodes = board.unnoted(((case.place.site_id, case.ask.node) for case in known), update=False)
         queue.note_activity(connection, nodes, update=False)
         booked = _booked(connection, known)
-        dry = _serve(connection, [*(case for case in known if case.ask.request_id is None), *booked.values()], walk)
+        serving = [*(case for case in known if case.ask.request_id is None), *booked.values()]
+        dry = _serve(connection, serving, walk)
+        if late := [case for case in serving if not case.jobs and case.ask.queue in trusted]:
+            board.freshen(connection, {case.ask.queue for case in late}, trust=False)
+            dry |= _serve(connection, [case for case in late if case.looks_again(board)], walk)
         answers = {one: case.job_ids for one, case in booked.items()}
         requests.settle(connection, answers)
         given = _handed(ctx, connection, board, known, answers)

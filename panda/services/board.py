@@ -2,8 +2,10 @@
 
 Theory. The board chooses, the database decides. Each transaction first compares marks (the version of a queue's and its
 site's row, the sum of the generations of its classes) and reads again only what changed, so the choice is as fresh as
-the transaction itself, whoever else works on the database. A bound that is too high costs one empty look; whether a job
-may go is looked at by the pop itself, never here. A board lives as long as one request, or as long as its process.
+the transaction itself, whoever else works on the database. A board that serves many a second may trust what it compared
+a moment ago (`trust_s`); who would get nothing by that is served again after a comparison. A bound that is too high
+costs one empty look; whether a job may go is looked at by the pop itself, never here. A board lives as long as one
+request, or as long as its process.
 """
 
 import threading
@@ -69,9 +71,11 @@ class _Site:
 class Board:
     """What one process knows. Threads may share it: every entry is replaced as a whole."""
 
-    def __init__(self) -> None:
+    def __init__(self, trust_s: float = 0.0) -> None:
         self.watermarks = Watermarks()
         self._lock = threading.Lock()
+        self._trust_s = trust_s
+        self._compared: dict[str, float] = {}
         self._places: dict[str, Place] = {}
         self._sites: dict[int, _Site] = {}
         self._tasks: dict[int, Mapping[str, object]] = {}
@@ -84,15 +88,30 @@ class Board:
         self._used_at = -1e9
 
     # --- queues and classes -----------------------------------------------------------------------------------------
-    def freshen(self, connection: Connection, names: Collection[str]) -> None:
-        """Read again what changed of these queues, their sites and the classes there since it was put on the board."""
+    def freshen(self, connection: Connection, names: Collection[str], *, trust: bool = True) -> set[str]:
+        """Read again what changed of these queues, their sites and the classes there since it was put on the board.
+
+        Returns those that were trusted instead, as they were compared a moment ago.
+        """
+        now = time.monotonic()
+        limit = now - self._trust_s if trust else now
+        trusted = {name for name in names if self._compared.get(name, -1e9) > limit}
+        if len(trusted) < len(names):
+            self._compare(connection, set(names) - trusted)
+        return trusted
+
+    def _compare(self, connection: Connection, names: set[str]) -> None:
         marks = queue.marks(connection, names)
+        now = time.monotonic()
+        with self._lock:
+            for name in marks:
+                _keep(self._compared, name, now)
         changed = [name for name, mark in marks.items() if not self._is_current(name, mark)]
         if changed:
             places = {row["name"]: _place(row, marks[row["name"]].queue) for row in queue.queues(connection, changed)}
             with self._lock:
                 self._places |= places
-        for name in set(names) - marks.keys():
+        for name in names - marks.keys():
             self._places.pop(name, None)
         gens = {mark.site_id: mark.gens for mark in marks.values()}
         stale = [one for one, sums in gens.items() if one not in self._sites or self._sites[one].gens != sums]
