@@ -20,6 +20,7 @@ import uvloop
 from benchmarks.generator import _END, _request
 
 Answer = Callable[[bytes], None]
+LOST = b"HTTP/1.1 000 connection lost"
 
 
 class _Line(asyncio.Protocol):
@@ -28,6 +29,7 @@ class _Line(asyncio.Protocol):
     def __init__(self, idle: list["_Line"]) -> None:
         self._idle = idle
         self._buffer = b""
+        self._answer: Answer | None = None
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -44,12 +46,19 @@ class _Line(asyncio.Protocol):
         at = head.lower().index(b"content-length: ") + 16
         line = head.find(b"\r\n", at)
         if len(body) >= int(head[at : line if line > 0 else len(head)]):
-            self._idle.append(self)
-            self._answer(self._buffer)
+            if not self.transport.is_closing():
+                self._idle.append(self)
+            self._give(self._buffer)
 
     def connection_lost(self, _error: Exception | None) -> None:
         if self in self._idle:
             self._idle.remove(self)
+        self._give(LOST)
+
+    def _give(self, answer: bytes) -> None:
+        told, self._answer = self._answer, None
+        if told is not None:
+            told(answer)
 
 
 class Load:

@@ -15,7 +15,7 @@ from panda.services.context import Context
 from panda.services.control import abort_task
 from panda.services.story import fenced
 from panda.store import expansion, selection, work
-from panda.store.expansion import Chunk, Plan
+from panda.store.expansion import Chunk, Plan, StreamTotals
 
 COPY_CHUNK = 5000
 
@@ -39,12 +39,13 @@ def expand(ctx: Context, lease: Lease) -> Expanded:
     if waiting is not None:
         return Expanded(0, waits_for=waiting)
     made = 0
+    totals: list[StreamTotals] = []
     while True:
         with fenced(ctx, lease) as connection:
             task = work.task_row(connection, lease.task_id)
             if task["stage"] != TaskStage.ASSIGNED:  # an abort came between two chunks
                 return Expanded(made)
-            problem, chunk = (None, None) if task["expanded"] else _next_chunk(ctx, connection, task)
+            problem, chunk = (None, None) if task["expanded"] else _next_chunk(ctx, connection, task, totals)
             if problem is None and (chunk is None or chunk.jobs == 0):
                 work.update_task(connection, lease.task_id, expanded=True)
                 work.set_stage(connection, lease.task_id, TaskStage.RUNNING)
@@ -135,8 +136,13 @@ def file_row(one: FileInfo) -> dict[str, object]:
     }
 
 
-def _next_chunk(ctx: Context, connection: Connection, task: RowMapping) -> tuple[str | None, Chunk]:
-    """Make the next chunk by the first rule that is set: events, files, bytes per job, then the number of jobs."""
+def _next_chunk(
+    ctx: Context, connection: Connection, task: RowMapping, totals: list[StreamTotals]
+) -> tuple[str | None, Chunk]:
+    """Make the next chunk by the first rule that is set: events, files, bytes per job, then the number of jobs.
+
+    `totals` keeps what the primary stream holds, which is numbered once and for all, from the first chunk on.
+    """
     limits = ctx.settings.expansion
     start = task["next_ordinal"]
     plan = Plan(task["id"], task["needs_id"], task["cores"], task["bunch_size"], start, task["next_input"])
@@ -148,7 +154,10 @@ def _next_chunk(ctx: Context, connection: Connection, task: RowMapping) -> tuple
         return empty, nothing
     room = min(limits.chunk_jobs, limits.max_jobs_per_task - start)
     if primary:
-        return _chunk_with_input(ctx, connection, task, plan, primary[0], room)
+        if not totals:
+            stream = primary[0]["stream"]
+            totals.append(expansion.stream_totals(connection, task["id"], stream, most=task["max_files"]))
+        return _chunk_with_input(ctx, connection, task, plan, primary[0], totals[0], room)
     stop = _jobs_without_input(task)
     if start >= stop:
         return None, nothing
@@ -184,11 +193,16 @@ def _jobs_without_input(task: RowMapping) -> int:
 
 
 def _chunk_with_input(
-    ctx: Context, connection: Connection, task: RowMapping, plan: Plan, primary: RowMapping, room: int
+    ctx: Context,
+    connection: Connection,
+    task: RowMapping,
+    plan: Plan,
+    primary: RowMapping,
+    totals: StreamTotals,
+    room: int,
 ) -> tuple[str | None, Chunk]:
     limits = ctx.settings.expansion
-    stream = primary["stream"]
-    totals = expansion.stream_totals(connection, task["id"], stream, most=task["max_files"])
+    stream = totals.stream
     n_files = totals.n_files
     nothing = Chunk(0, plan.start, plan.next_input)
     events = task["events_per_job"]
@@ -204,7 +218,7 @@ def _chunk_with_input(
         return _too_many(ctx), nothing
     if events:
         return None, expansion.expand_by_events(
-            connection, plan, stream=stream, events=events, total_events=total, max_jobs=room
+            connection, plan, stream=stream, events=events, total_events=total, n_files=n_files, max_jobs=room
         )
     per_job = _files_per_job(task, n_files)
     if per_job is not None:

@@ -62,23 +62,26 @@ _BY_FILES = _REGULAR.format(
               LEAST(:per_job, :n_files - (:next_input + (o - :start) * :per_job))""",
 )
 
+# Sums of bytes do not fall, so the last file that fits is one look into their index. A job that touches the end of the
+# files at hand, while the stream goes on, is left to the next chunk.
 _PLAN_BY_BYTES = """
     RECURSIVE g (ordinal, first, last) AS (
-        SELECT CAST(:start AS int), CAST(:next_input AS int), (
-            SELECT COALESCE(max(x.ord), :next_input) FROM stream_file x JOIN stream_file h ON h.ord = :next_input
-            WHERE x.ord >= h.ord AND x.ord < h.ord + :max_files AND x.cum_bytes - h.cum_bytes + h.bytes <= :limit)
-        WHERE :next_input < :n_files
+        SELECT CAST(:start AS int), CAST(:next_input AS int), fit.last
+        FROM stream_file h CROSS JOIN LATERAL ({fit}) fit WHERE h.ord = :next_input
       UNION ALL
-        SELECT g.ordinal + 1, g.last + 1, (
-            SELECT COALESCE(max(x.ord), g.last + 1) FROM stream_file x JOIN stream_file h ON h.ord = g.last + 1
-            WHERE x.ord >= h.ord AND x.ord < h.ord + :max_files AND x.cum_bytes - h.cum_bytes + h.bytes <= :limit)
-        FROM g WHERE g.last + 1 < :n_files AND g.ordinal + 1 < :stop
+        SELECT g.ordinal + 1, g.last + 1, fit.last
+        FROM g JOIN stream_file h ON h.ord = g.last + 1 CROSS JOIN LATERAL ({fit}) fit WHERE g.ordinal + 1 < :stop
     ), plan AS MATERIALIZED (
         SELECT ordinal, first AS input_first, last - first + 1 AS input_count,
                NULL::bigint AS first_event, NULL::int AS n_events
-        FROM g
+        FROM g WHERE last + 1 < :end OR :end = :n_files
     )
-"""
+""".format(  # noqa: S608 - constants of this file
+    fit="""
+        SELECT GREATEST(h.ord, LEAST(h.ord + :max_files - 1, COALESCE((
+            SELECT x.ord FROM stream_file x WHERE x.cum_bytes <= h.cum_bytes - h.bytes + :limit
+            ORDER BY x.cum_bytes DESC, x.ord DESC LIMIT 1), h.ord))) AS last"""
+)
 
 _PLAN_BY_EVENTS = """
     plan AS MATERIALIZED (
@@ -96,12 +99,20 @@ _PLAN_BY_EVENTS = """
 
 _STREAM_FILE = """
     CREATE TEMPORARY TABLE stream_file ON COMMIT DROP AS
-    SELECT i.first_ordinal + f.ordinal AS ord, f.bytes, COALESCE(f.events, 0) AS events,
-           sum(f.bytes) OVER w AS cum_bytes, sum(COALESCE(f.events, 0)) OVER w AS cum_events
-    FROM task_input i JOIN dataset_file f ON f.dataset_id = i.dataset_id
-    WHERE i.task_id = :task AND i.stream = :stream
-    WINDOW w AS (ORDER BY i.first_ordinal + f.ordinal)
+    SELECT ord, bytes, sum(bytes) OVER w AS cum_bytes, sum(events) OVER w + (
+        SELECT COALESCE(sum(f.events), 0) FROM task_input i JOIN dataset_file f ON f.dataset_id = i.dataset_id
+        WHERE i.task_id = :task AND i.stream = :stream AND i.first_ordinal + f.ordinal < :first) AS cum_events
+    FROM (
+        SELECT i.first_ordinal + f.ordinal AS ord, f.bytes, COALESCE(f.events, 0) AS events
+        FROM task_input i CROSS JOIN LATERAL (
+            SELECT * FROM dataset_file
+            WHERE dataset_id = i.dataset_id AND ordinal >= :first - i.first_ordinal
+              AND ordinal < :stop - i.first_ordinal OFFSET 0) f
+        WHERE i.task_id = :task AND i.stream = :stream) x
+    WINDOW w AS (ORDER BY ord)
 """
+FILES_AT_ONCE = 50_000
+"""So many files of a stream are looked at for a chunk of jobs: all of them for each chunk would be a square of time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +186,8 @@ def expand_by_bytes(
     connection: Connection, plan: Plan, *, stream: int, limit: int, max_files: int, n_files: int, max_jobs: int
 ) -> Chunk:
     """Fill jobs with consecutive files up to `limit` bytes and `max_files` files; a larger file gets a job alone."""
-    _make_stream_file(connection, plan.task_id, stream)
+    end = min(n_files, plan.next_input + max(FILES_AT_ONCE, 2 * max_files))
+    _make_stream_file(connection, plan.task_id, stream, plan.next_input, end, "cum_bytes")
     return _run(
         connection,
         plan,
@@ -185,30 +197,40 @@ def expand_by_bytes(
         max_files=max_files,
         n_files=n_files,
         next_input=plan.next_input,
+        end=end,
     )
 
 
 def expand_by_events(
-    connection: Connection, plan: Plan, *, stream: int, events: int, total_events: int, max_jobs: int
+    connection: Connection, plan: Plan, *, stream: int, events: int, total_events: int, n_files: int, max_jobs: int
 ) -> Chunk:
     """Give each job `events` consecutive events and the files that hold them (neighbours may share a file)."""
-    _make_stream_file(connection, plan.task_id, stream)
-    left = -(-total_events // events) - plan.start
+    first, at_once = max(0, plan.next_input - 1), FILES_AT_ONCE
+    jobs = 0
+    while jobs <= 0:
+        end = min(n_files, first + at_once)
+        known = _make_stream_file(connection, plan.task_id, stream, first, end, "cum_events")
+        jobs = (-(-total_events // events) if end == n_files else known // events) - plan.start
+        at_once *= 4
     return _run(
         connection,
         plan,
         _PLAN_BY_EVENTS,
-        stop=plan.start + min(left, max_jobs),
+        stop=plan.start + min(jobs, max_jobs),
         events=events,
         total_events=total_events,
     )
 
 
-def _make_stream_file(connection: Connection, task_id: int, stream: int) -> None:
-    connection.execute(text(_STREAM_FILE), {"task": task_id, "stream": stream})
+def _make_stream_file(connection: Connection, task_id: int, stream: int, first: int, stop: int, by: str) -> int:
+    """Lay files `first` to `stop` - 1 of a stream out with their sums; returns the events of all up to there."""
+    connection.execute(text("DROP TABLE IF EXISTS pg_temp.stream_file"))
+    values = {"task": task_id, "stream": stream, "first": first, "stop": stop}
+    connection.execute(text(_STREAM_FILE), values)
     connection.execute(text("CREATE UNIQUE INDEX ON stream_file (ord)"))
-    connection.execute(text("CREATE INDEX ON stream_file (cum_events, ord)"))
+    connection.execute(text(f"CREATE INDEX ON stream_file ({by}, ord)"))
     connection.execute(text("ANALYZE stream_file"))
+    return int(connection.scalar(text("SELECT max(cum_events) FROM stream_file")) or 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, RowMapping, text
 
+# Files are looked up for each job by its range, whatever is known of the sizes of tables: contents were copied a moment
+# ago, and a join that reads all of them for each job takes a square of time.
 _FILES = """
     WITH mine AS MATERIALIZED (
         SELECT id, task_id, bunch_id, ordinal, input_first, input_count, COALESCE(explicit_input, false) AS explicit
@@ -12,14 +14,18 @@ _FILES = """
     SELECT m.id AS job_id, m.bunch_id, i.stream, i.name AS stream_name, i.first_ordinal + f.ordinal AS ordinal,
            i.dataset, i.dataset_id, f.ordinal AS file, f.scope, f.lfn, f.guid, f.bytes, f.adler32, f.events
     FROM mine m JOIN task_input i ON i.task_id = m.task_id AND i.role = 'primary' AND NOT m.explicit
-    JOIN dataset_file f ON f.dataset_id = i.dataset_id
-      AND f.ordinal >= m.input_first - i.first_ordinal AND f.ordinal < m.input_first + m.input_count - i.first_ordinal
+    CROSS JOIN LATERAL (
+        SELECT * FROM dataset_file
+        WHERE dataset_id = i.dataset_id AND ordinal >= m.input_first - i.first_ordinal
+          AND ordinal < m.input_first + m.input_count - i.first_ordinal OFFSET 0) f
   UNION ALL
     SELECT m.id, m.bunch_id, i.stream, i.name, x.ordinal, i.dataset, i.dataset_id, f.ordinal,
            f.scope, f.lfn, f.guid, f.bytes, f.adler32, f.events
     FROM mine m JOIN job_input x ON x.job_id = m.id AND m.explicit
     JOIN task_input i ON i.task_id = m.task_id AND i.stream = x.stream
-    JOIN dataset_file f ON f.dataset_id = i.dataset_id AND f.ordinal = x.ordinal - i.first_ordinal
+    CROSS JOIN LATERAL (
+        SELECT * FROM dataset_file
+        WHERE dataset_id = i.dataset_id AND ordinal = x.ordinal - i.first_ordinal OFFSET 0) f
   UNION ALL
     SELECT m.id, m.bunch_id, i.stream, i.name, i.first_ordinal + f.ordinal, i.dataset, i.dataset_id, f.ordinal,
            f.scope, f.lfn, f.guid, f.bytes, f.adler32, f.events
@@ -27,8 +33,10 @@ _FILES = """
     JOIN (SELECT t.*, sum(t.n_files) OVER (PARTITION BY t.task_id, t.stream) AS total FROM task_input t
           WHERE t.role = 'secondary' AND t.task_id IN (SELECT task_id FROM mine)) i ON i.task_id = m.task_id
     CROSS JOIN LATERAL generate_series(0, LEAST(COALESCE(i.files_per_job, 1), i.total) - 1) AS r
-    JOIN dataset_file f ON f.dataset_id = i.dataset_id
-      AND f.ordinal = (m.ordinal::bigint * COALESCE(i.files_per_job, 1) + r) % i.total - i.first_ordinal
+    CROSS JOIN LATERAL (
+        SELECT * FROM dataset_file
+        WHERE dataset_id = i.dataset_id
+          AND ordinal = (m.ordinal::bigint * COALESCE(i.files_per_job, 1) + r) % i.total - i.first_ordinal OFFSET 0) f
     ORDER BY 1, 3, 5
 """
 _OF_BUNCHES = text(_FILES.format(which="bunch_id = ANY(:ids) AND status IS NULL"))

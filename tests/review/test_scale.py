@@ -1,5 +1,7 @@
 """Statements of the loops and of large orders do not slow down with history or with the square of their rows."""
 
+from typing import Any
+
 import pytest
 from sqlalchemy import Connection, Engine, text
 
@@ -79,3 +81,48 @@ def test_outputs_of_a_closed_dataset_do_not_stand_before_others(ctx: Context, ro
     assert collection.outputs_to_attach(rows, 10) == []
     assert attach(ctx, limit=10) == 0
     assert rows.scalar(text("SELECT count(*) FROM incident")) == 0
+
+
+def made_of(engine: Engine, kind: str, at_once: int, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """The jobs of a task of 60 files of all sizes, made in chunks that look at so many files at once."""
+    monkeypatch.setattr(expansion, "FILES_AT_ONCE", at_once)
+    with engine.begin() as connection:
+        task = a_task(connection, f"by-{kind}-{at_once}")
+        dataset = _insert(connection, schema.dataset, {"scope": "mc", "name": f"mc.{task}", "kind": "input"})
+        files = [{"dataset_id": dataset, "ordinal": n, "scope": "mc", "lfn": f"f{n}", "adler32": "0",
+                  "bytes": (n * 7919) % 23, "events": (n * 104_729) % 5} for n in range(60)]  # fmt: skip
+        connection.execute(schema.dataset_file.insert(), files)
+        part = {"task_id": task, "stream": 1, "place": 0, "name": "IN", "role": "primary", "dataset": f"mc.{task}"}
+        connection.execute(schema.task_input.insert().values(part | {"dataset_id": dataset, "first_ordinal": 0}))
+        needs, start, taken = some_needs(connection), 0, 0
+        total = sum((n * 104_729) % 5 for n in range(60))
+    while True:
+        with engine.begin() as connection:
+            plan = Plan(task, needs, 1, 4, start, taken)
+            if (start * 7 >= total) if kind == "events" else (taken >= 60):
+                break
+            if kind == "events":
+                chunk = expansion.expand_by_events(
+                    connection, plan, stream=1, events=7, total_events=total, n_files=60, max_jobs=6
+                )
+            else:
+                chunk = expansion.expand_by_bytes(
+                    connection, plan, stream=1, limit=40, max_files=min(6, 60 - taken), n_files=60, max_jobs=6
+                )
+            assert chunk.jobs > 0
+            start, taken = chunk.next_ordinal, chunk.next_input
+    with engine.connect() as connection:
+        query = text("SELECT ordinal, input_first, input_count, first_event, n_events FROM job WHERE task_id = :t")
+        return sorted(tuple(row) for row in connection.execute(query, {"t": task}))
+
+
+@pytest.mark.parametrize("kind", ["bytes", "events"])
+def test_jobs_do_not_depend_on_how_many_files_are_looked_at(
+    engine: Engine, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = made_of(engine, kind, 1000, monkeypatch)
+    assert len(whole) > 12
+    assert made_of(engine, kind, 3, monkeypatch) == whole
+    if kind == "bytes":  # every file once, in order, none beyond the limits
+        assert [first for _, first, _, _, _ in whole][1:] == [first + n for _, first, n, _, _ in whole][:-1]
+        assert max(n for _, _, n, _, _ in whole) <= 6
