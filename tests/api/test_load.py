@@ -163,3 +163,43 @@ def test_reports_under_load_are_kept_once_and_in_order(ctx: Context) -> None:
     assert set(map(tuple, steps.values())) == {("sent", "starting", "running", "holding")}
     assert len(rows(ctx, "SELECT 1 FROM job_report WHERE verdict = 'failed'")) == 48
     assert rows(ctx, "SELECT count(*) FROM in_hand")[0][0] == 0
+
+
+def test_shares_and_priorities_hold_over_two_servers_under_load(ctx: Context) -> None:
+    """Eight pilots at once on two servers: a share is off by no more than what is under way, a priority too."""
+    pilots, turns = 8, 15
+    dispatch = ctx.settings.dispatch.model_copy(update={"shares": {"mc": 1.0, "data": 3.0}})
+    settings = ctx.settings.model_copy(update={"dispatch": dispatch})
+    with api_process(settings) as first, api_process(settings) as second:
+        for queue in ("ALPHA", "BETA"):
+            first.caller.post(ACQUIRE, an_ask(queue))
+        for name, share, priority in (("mc.data", "data", 100), ("mc.low", "mc", 700), ("mc.high", "mc", 900)):
+            form = a_task_form(name, site="ALPHA", n_jobs=120, bunch_size=120, share=share, priority=priority)
+            tell(ctx, first.caller.post("/api/v1/task/submit", {"request": form}).json()["data"])
+        assert rows(ctx, "SELECT count(*) FROM ready")[0][0] == 360
+        addresses = [first.caller.address, second.caller.address]
+
+        def pilot(number: int) -> list[dict[str, Any]]:
+            caller = Caller(addresses[number % 2])
+            asked = [caller.post(ACQUIRE, an_ask(node=f"wn{number}")).json() for _ in range(turns)]
+            return [job | {"asked_by": f"wn{number}"} for one in asked for job in one["data"]["jobs"]]
+
+        answers = together(pilot, pilots)
+        check_answers(ctx, answers)
+        jobs = [one["PandaID"] for one in answers]
+        of_share = "SELECT t.share FROM job j JOIN production_task t ON t.id = j.task_id WHERE j.id = ANY(:jobs)"
+        given = Counter(row.share for row in rows(ctx, of_share, jobs=jobs))
+        assert sum(given.values()) == pilots * turns
+        assert abs(given["data"] - 90) <= pilots, given
+        together(taken(addresses), pilots)
+    order = [
+        row.priority
+        for row in rows(
+            ctx,
+            """SELECT t.priority FROM job_event e JOIN production_task t ON t.id = e.task_id
+               WHERE e.to_state = 'sent' AND t.share = 'mc' ORDER BY e.id""",
+        )
+    ]
+    assert Counter(order) == {900: 120, 700: 120}
+    last_high = max(place for place, priority in enumerate(order) if priority == 900)
+    assert order[:last_high].count(700) <= 3 * pilots, "jobs went before others of higher priority"
