@@ -50,7 +50,7 @@ class World:
 
     def other_parameters(self) -> object:
         """The parameters of the running task under another name."""
-        return _renamed(self.parameters, "user.tester.waits", "user.tester.inserted")
+        return _renamed(self.parameters, "user.tester.sleeps", "user.tester.inserted")
 
     def insert(self, value: Any) -> bool:
         """Remember the task that was inserted."""
@@ -83,7 +83,7 @@ CALLS: tuple[Call, ...] = (
     Call("hello", lambda _: [], lambda _, value: isinstance(value, str)),
     Call("get_cert_attributes", lambda _: [], lambda _, value: isinstance(value, dict)),
     Call("set_user_secret", lambda _: ["key", "value"], lambda _, value: value[0] is True),
-    Call("get_user_secrets", lambda _: [], lambda _, value: value == [True, {"key": "value"}]),
+    Call("get_user_secrets", lambda _: [], lambda _, value: value[0] is True and value[1]["key"] == "value"),
     Call("putFile", lambda world: [world.sandbox], lambda _, value: value == "True"),
     Call(
         "putFile", lambda world: [world.sandbox, False, False, True],
@@ -101,7 +101,7 @@ CALLS: tuple[Call, ...] = (
     ),
     Call("get_task_details_json", lambda world: [world.done], lambda _, value: value[1]["status"] == "done"),
     Call("get_parent_detailed_info", lambda world: [world.running],
-         lambda _, value: value["taskName"] == "user.tester.waits.build"),
+         lambda _, value: value["taskName"] == "user.tester.sleeps.build"),
     Call("get_tasks_detailed_info_since", lambda _: [LONG_AGO],
          lambda world, value: {world.done, world.running} <= {one["jediTaskID"] for one in value}),
     Call("getJobIDsJediTasksInTimeRange", lambda _: [LONG_AGO], lambda world, value: str(world.done) in value),

@@ -153,7 +153,7 @@ def test_functions_of_the_client_return_what_they_describe(system: System, user:
         submitted(name, command, *once)
         for name, command in (("calls", "bash say.sh x"), ("fail1", "exit 3"), ("fail2", "exit 3"))
     )
-    running = submitted("waits", "sleep 600", "--bexec", "true")
+    running = submitted("sleeps", "sleep 600", "--bexec", "true")
     assert system.wait_for_ends([done, failed, failed_too], LIMIT_S) == ["done", "failed", "failed"]
     (job,) = read.job_ids(system.ctx, done)
     sandbox = "jobO.of-a-test.tar.gz"
