@@ -1,6 +1,6 @@
 """Which datasets are there, what is in them, who made and who reads them, and which blocks are under way?"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection
 
@@ -42,8 +42,8 @@ _COLUMNS = """
 _GROWN = """
     LEFT JOIN LATERAL (
         SELECT count(*) AS n, COALESCE(sum(o.bytes), 0)::bigint AS bytes FROM job_output o
-        WHERE o.dataset_id = d.id AND o.state IN ('ready', 'attached')
-    ) grown ON d.state = 'open'
+        WHERE d.state = 'open' AND o.dataset_id = d.id AND o.state IN ('ready', 'attached')
+    ) grown ON true
 """
 
 
@@ -101,6 +101,34 @@ def files(connection: Connection, dataset_id: int, limit: int, offset: int) -> t
         {"id": dataset_id, "limit": limit, "offset": offset},
     )
     return total, page
+
+
+def jobs_that_read(connection: Connection, dataset_id: int, ordinals: Sequence[int]) -> list[Row]:
+    """Which jobs have these files of a dataset as their main input? Every attempt is one row per file.
+
+    Jobs without any of them are left out before the files are compared: a task may have a million.
+    """
+    if not ordinals:
+        return []
+    return rows(
+        connection,
+        """
+        WITH near AS MATERIALIZED (
+            SELECT j.id, i.stream, i.first_ordinal, j.input_first, j.input_count,
+                   COALESCE(j.explicit_input, false) AS explicit
+            FROM task_input i JOIN job_all j ON j.task_id = i.task_id
+            WHERE i.dataset_id = :id AND i.role = 'primary' AND (COALESCE(j.explicit_input, false) OR (
+                j.input_first <= i.first_ordinal + :last AND j.input_first + j.input_count > i.first_ordinal + :first))
+        ), wanted AS (SELECT unnest(CAST(:ordinals AS int[])) AS ordinal)
+        SELECT w.ordinal, n.id FROM near n JOIN wanted w ON n.first_ordinal + w.ordinal >= n.input_first
+          AND n.first_ordinal + w.ordinal < n.input_first + n.input_count AND NOT n.explicit
+      UNION
+        SELECT w.ordinal, n.id FROM near n JOIN job_input x ON x.job_id = n.id AND x.stream = n.stream AND n.explicit
+          JOIN wanted w ON x.ordinal = n.first_ordinal + w.ordinal
+        ORDER BY 1, 2
+        """,
+        {"id": dataset_id, "first": min(ordinals), "last": max(ordinals), "ordinals": list(ordinals)},
+    )
 
 
 def lineage(connection: Connection, task_ids: list[int]) -> list[Row]:

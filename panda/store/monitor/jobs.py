@@ -77,6 +77,9 @@ _JOINED = """
     picked p JOIN production_task t ON t.id = p.task_id LEFT JOIN site s ON s.id = p.site_id
     LEFT JOIN in_hand h ON h.job_id = p.id LEFT JOIN job_report r ON r.job_id = p.id
 """
+_CHOSEN = _JOINED.replace("picked p", "chosen p")
+PAGE, TOTAL = "#page", "#total"
+"""What stands in the place of an attribute's name: the numbers of a page's jobs, and how many there are."""
 _ERRORS = f"CASE WHEN p.status = 'failed' THEN {FAILED_WITH.format(why='NULL')} ELSE r.errors END"
 _ERROR = f"EXISTS (SELECT 1 FROM jsonb_array_elements({_ERRORS}) x WHERE {{condition}})"
 _LIVE_AT = {
@@ -148,21 +151,24 @@ def _newest(connection: Connection, wanted: JobsWanted, sort: str, limit: int, o
 def _looked_at(connection: Connection, wanted: JobsWanted, *, sort: str, limit: int, offset: int) -> JobsFound:
     """Look at every job that the filter lets through."""
     picked, values = _picked(wanted)
-    total = rows(connection, f"{picked} SELECT count(*) AS n FROM chosen", values)[0]["n"]
-    summary = rows(connection, picked + _summary(), values)
-    ids = _page(connection, picked, values, sort=sort, limit=limit, offset=offset)
+    asked = rows(connection, picked + _summary(_order(sort)), {**values, "limit": limit, "offset": offset})
+    ids = [int(one["value"]) for one in asked if one["attribute"] == PAGE]
+    (total,) = (one["n"] for one in asked if one["attribute"] == TOTAL)
+    summary = [one for one in asked if one["attribute"] not in {PAGE, TOTAL}]
     return JobsFound(total, described(connection, ids), summary)
+
+
+def _order(sort: str) -> str:
+    direction = "DESC" if sort.startswith("-") else "ASC"
+    return f"{SORTS[sort.removeprefix('-')]} {direction} NULLS LAST, p.id DESC"
 
 
 def _page(
     connection: Connection, picked: str, values: Mapping[str, object], *, sort: str, limit: int, offset: int
 ) -> list[int]:
-    column = SORTS[sort.removeprefix("-")]
-    direction = "DESC" if sort.startswith("-") else "ASC"
     found = rows(
         connection,
-        f"{picked} SELECT p.id FROM {_JOINED.replace('picked p', 'chosen p')} "
-        f"ORDER BY {column} {direction} NULLS LAST, p.id DESC LIMIT :limit OFFSET :offset",
+        f"{picked} SELECT p.id FROM {_CHOSEN} ORDER BY {_order(sort)} LIMIT :limit OFFSET :offset",
         {**values, "limit": limit, "offset": offset},
     )
     return [one["id"] for one in found]
@@ -207,7 +213,11 @@ def _branches(status: Pattern) -> list[str]:
     return [*branches, _ENDED] if ended or not branches else [*branches, f"{_ENDED} AND false"]
 
 
-def _summary() -> str:
+def _summary(order: str) -> str:
+    """Write what is asked of the chosen: values by attribute, how many there are, and the numbers of the page's jobs.
+
+    One statement, so that the jobs are looked for once.
+    """
     columns = ", ".join(f"{ATTRIBUTES[name]} AS {_safe(name)}" for name in SUMMARISED)
     parts = [f"SELECT '{name}' AS attribute, {_safe(name)} AS value, count(*) AS n FROM wide GROUP BY 2"
              for name in SUMMARISED]  # fmt: skip
@@ -216,12 +226,17 @@ def _summary() -> str:
             CROSS JOIN LATERAL jsonb_array_elements({_ERRORS}) x GROUP BY 2"""
     )
     return f""", wide AS MATERIALIZED (
-            SELECT p.id, {columns} FROM {_JOINED.replace("picked p", "chosen p")}
+            SELECT p.id, {columns} FROM {_CHOSEN}
+        ), page AS (
+            SELECT p.id, row_number() OVER (ORDER BY {order}) AS place FROM {_CHOSEN}
+            ORDER BY {order} LIMIT :limit OFFSET :offset
         ), counted AS ({" UNION ALL ".join(parts)}), ranked AS (
             SELECT *, row_number() OVER (PARTITION BY attribute ORDER BY n DESC, value) AS place,
                    count(*) OVER (PARTITION BY attribute) AS "values" FROM counted
         )
-        SELECT attribute, value, n, "values" FROM ranked WHERE place <= {many.VALUES_SHOWN} ORDER BY attribute, place"""
+        SELECT attribute, value, n, "values", place FROM ranked WHERE place <= {many.VALUES_SHOWN}
+      UNION ALL SELECT '{PAGE}', id::text, 0, 0, place FROM page
+      UNION ALL SELECT '{TOTAL}', '', count(*), 0, 1 FROM chosen ORDER BY attribute, place"""
 
 
 def _safe(name: str) -> str:

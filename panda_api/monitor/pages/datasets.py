@@ -1,9 +1,9 @@
 """The dataset browser: datasets by attribute, and one dataset with its files, copies and lineage."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from panda.ddm.port import DdmError, Did
+from panda.ddm.port import Completeness, DdmError, Did
 from panda.errors import NotFound
 from panda.services.monitor import data, tasks
 from panda_api.monitor.asked import Vocabulary, address
@@ -23,6 +23,7 @@ COLUMNS = (
     Column("bytes", "size", "size", sort="size"),
     Column("task_id", "made by task", "id", task_link()),
     Column("readers", "read by tasks", "count"),
+    Column("copies", "complete at", "list", hint="every storage that has files of it: per cent of them"),
     Column("created_at", "made", "ago", sort="made"),
     Column("closed_at", "closed", "ago"),
 )
@@ -34,11 +35,31 @@ def browse(look: Look) -> Page:
     total, rows, summary = data.datasets(
         look.connection, asked.filters, sort=asked.sort, limit=asked.limit, offset=asked.offset
     )
+    shown, trouble = _with_copies(look, rows)
+    nothing = "No dataset matches this filter."
     blocks: list[Block] = [facets(asked, summary)]
-    blocks.append(
-        Table("datasets", "Datasets", COLUMNS, rows, total, paged=True, empty="No dataset matches this filter.")
-    )
+    blocks.append(Table("datasets", "Datasets", COLUMNS, shown, total, paged=True, note=trouble, empty=nothing))
     return Page("Datasets", blocks, place="/datasets", main="datasets", about=f"{total:,} datasets that PanDA knows")
+
+
+def _with_copies(look: Look, rows: Sequence[Row]) -> tuple[list[Row], str]:
+    """Say of listed datasets how complete they are at which storage; and what is wrong if nobody knows."""
+    dids = {row["id"]: Did(row["scope"], row["name"]) for row in rows}
+    try:
+        found, trouble = look.ctx.ddm.locations(list(dids.values())), ""
+    except DdmError as error:
+        found, trouble = {}, f"The data management does not answer: {error}"
+    return [{**row, "copies": _complete_at(found.get(dids[row["id"]], {}))} for row in rows], trouble
+
+
+def _complete_at(places: Mapping[str, Completeness]) -> list[str]:
+    """Say how complete a dataset is at its storages, the most complete first."""
+    shares = {
+        rse: 100.0 * one.available_files / one.total_files if one.total_files else 100.0
+        for rse, one in places.items()
+        if one.available_files
+    }
+    return [f"{rse} {share:.3g} %" for rse, share in sorted(shares.items(), key=lambda one: (-one[1], one[0]))]
 
 
 def page(look: Look) -> Page:
@@ -143,6 +164,10 @@ def _readers(look: Look, readers: Sequence[int]) -> Table:
     )
 
 
+def _those_jobs(row: Row) -> str | None:
+    return address("/jobs", id="|".join(map(str, row["read_by"]))) if row["read_by"] else None
+
+
 def _files(look: Look, found: Row) -> Table:
     total, rows = data.files(look.connection, found["id"], look.asked.limit, look.asked.offset)
     copies: dict[tuple[str, str], list[str]] = {}
@@ -151,8 +176,17 @@ def _files(look: Look, found: Row) -> Table:
             copies.setdefault((one.did.scope, one.did.name), []).append(one.rse)
     except DdmError:
         copies = {}
+    numbers = [row["ordinal"] for row in rows if row["ordinal"] is not None]
+    jobs: dict[int, list[int]] = {}
+    for read in data.jobs_that_read(look.connection, found["id"], numbers):
+        jobs.setdefault(read["ordinal"], []).append(read["id"])
     shown: list[dict[str, Any]] = [
-        {**row, "copies": sorted(copies.get((row["scope"], row["lfn"]), []))} for row in rows
+        {
+            **row,
+            "copies": sorted(copies.get((row["scope"], row["lfn"]), [])),
+            "read_by": jobs.get(row["ordinal"], []),
+        }
+        for row in rows
     ]
     return Table(
         "files",
@@ -166,6 +200,7 @@ def _files(look: Look, found: Row) -> Table:
             Column("adler32", "adler32", "mono"),
             Column("copies", "copies at", "list"),
             Column("job_id", "made by job", "id", job_link("job_id")),
+            Column("read_by", "read by jobs", "list", _those_jobs, hint="whose main input it is, every attempt"),
             Column("state", "state"),
         ],
         shown,

@@ -165,7 +165,13 @@ def incidents(look: Look) -> Page:
         "incidents", "Incidents", INCIDENT_COLUMNS, shown, total, paged=True, empty="Nothing noted in the span."
     )
     log = Table(
-        "brokerage", "Brokerage log", DECISIONS, decided, n_decisions, empty="Nothing was brokered in the span."
+        "brokerage",
+        "Brokerage log",
+        DECISIONS,
+        decided,
+        n_decisions,
+        empty="Nothing was brokered in the span.",
+        note="every decision of the span; the filters choose among the incidents" if asked.filters else "",
     )
     return Page(
         "Incidents",

@@ -17,6 +17,8 @@ from panda_api.monitor.words import number, percent
 VIEWS = ("files", "bytes", "rate", "efficiency", "waiting", "failed")
 VOCABULARY = Vocabulary(filters=tuple(data.BLOCK_ATTRIBUTES), hours=24, words=("show",), choices={"show": VIEWS})
 UNKNOWN = "source not known"
+NARROWS_COPIES = {"rse": "rse", "name": "dataset"}
+"""Filters of blocks that copies of files know, too, and their names there."""
 
 COLUMNS = (
     Column("name", "block", "name", lambda row: address("/ddm/tries", dataset=only(row["name"]))),
@@ -38,8 +40,7 @@ def page(look: Look) -> Page:
     asked = look.asked
     total, rows, summary = data.blocks(look.connection, asked.span, asked.filters, asked.limit, asked.offset)
     health = look.ctx.ddm.health()
-    known = {"rse": "rse", "name": "dataset"}
-    narrowed = {known[name]: pattern for name, pattern in asked.filters.items() if name in known}
+    narrowed = {NARROWS_COPIES[name]: one for name, one in asked.filters.items() if name in NARROWS_COPIES}
     told = look.ctx.ddm.traffic(TrafficWanted(asked.span.since, asked.span.until, narrowed, limit=0))
     blocks: list[Block] = [_tiles(health, summary), *plots(asked, told), _matrix(asked, told.links)]
     blocks += [links(asked, told.links), facets(asked, summary)]
@@ -51,12 +52,18 @@ def page(look: Look) -> Page:
             rows,
             total,
             paged=True,
-            note="datasets of jobs' files, under way or changed in the span",
+            note="datasets of jobs' files, under way or changed in the span" + _only_here(asked),
             empty="None.",
         )
     )
     about = "Files copied between storages, and the blocks that jobs wait for"
     return Page("Data management", blocks, place="/ddm", main="blocks", about=f"{about}. {health.message}".strip(" ."))
+
+
+def _only_here(asked: Asked) -> str:
+    """Say which filters the copies do not know: they choose among the blocks alone."""
+    blind = [name for name in asked.filters if name not in NARROWS_COPIES]
+    return f"; {', '.join(blind)} chooses among these blocks only, not among the copies above" if blind else ""
 
 
 def _tiles(health: Health, summary: Sequence[Row]) -> Tiles:
