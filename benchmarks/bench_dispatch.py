@@ -52,6 +52,8 @@ def one_round(stand: Stand, api: Api, turn: int, seconds: float) -> tuple[Cost, 
         stand.settle()
         done = api.load(PATH, calls(stand.queues, waiting, 400, turn * 17), seconds, taken(stand), keep=True)
         check(stand, done.answers)
+        if stand.value("SELECT count(*) FROM ready") < waiting:
+            raise RuntimeError("the ready jobs ran out: give more --jobs")
         mine[waiting] = done.cost
         print(done.cost.line(f"HTTP dispatch, {waiting} waiting"))
         print(f"    p50 {done.p50_ms:.0f} p99 {done.p99_ms:.0f} ms, HTTP {done.statuses}")
@@ -66,7 +68,7 @@ def taken(stand: Stand) -> Callable[[], int]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--jobs", type=int, default=100_000)
+    parser.add_argument("--jobs", type=int, default=300_000)
     parser.add_argument("--queues", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4.0)

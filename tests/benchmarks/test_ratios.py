@@ -19,14 +19,14 @@ def ratios(program: str, *options: str) -> dict[str, float]:
 
 
 def test_a_dispatched_job_costs_no_multiple_of_a_pop() -> None:
-    found = ratios("bench_dispatch", "--rounds", "1", "--seconds", "2", "--jobs", "30000", "--queues", "30")
-    assert found["dispatch-cpu-32"] > 0.2, found
-    assert found["dispatch-cpu-128"] > 0.25, found
+    found = ratios("bench_dispatch", "--rounds", "1", "--seconds", "2", "--jobs", "80000", "--queues", "30")
+    assert found["dispatch-cpu-32"] > 0.3, found
+    assert found["dispatch-cpu-128"] > 0.35, found
 
 
 def test_a_report_costs_no_multiple_of_an_update() -> None:
     options = ("--rounds", "1", "--seconds", "2", "--jobs", "10000", "--queues", "30", "--each", "640")
     found = ratios("bench_reports", *options)
-    assert found["report-running-cpu"] < 4.5, found
-    assert found["report-final-cpu"] < 5, found
+    assert found["report-running-cpu"] < 3.5, found
+    assert found["report-final-cpu"] < 4, found
     assert found["report-heartbeat-in-bulk-cpu"] < 1, found
