@@ -11,7 +11,7 @@ missing() {
 }
 
 # The fastest Python 3.11 of this machine: one built without optimisation (pyenv's default) runs everything a third slower.
-# Twice in turn, each one's better time: a machine's speed moves within seconds. The first stays unless another needs less than 4/5 of it.
+# Twice in turn, each one's better time: a machine's speed moves within seconds. The first stays unless another needs less than 9/10 of it.
 python=""
 best=""
 declare -A took
@@ -26,7 +26,7 @@ if sys.version_info[:2] == (3, 11):
     fi
 done
 for candidate in python3.11 /usr/bin/python3.11 python3; do
-    if [ -n "${took[$candidate]:-}" ] && { [ -z "$best" ] || [ $((took[$candidate] * 5)) -lt $((best * 4)) ]; }; then
+    if [ -n "${took[$candidate]:-}" ] && { [ -z "$best" ] || [ $((took[$candidate] * 10)) -lt $((best * 9)) ]; }; then
         python="$candidate"
         best="${took[$candidate]}"
     fi
