@@ -66,16 +66,23 @@ class HandedOutput(NamedTuple):
 class HandedJob(NamedTuple):
     """A job as its pilot gets it: the task's common part with this job's numbers filled in.
 
+    A job's own values come first, from `task_id` on those of its task at this queue.
     `secrets` are the owner's, JSON text, if the task asked for them. `common` stands for the task's common part: jobs
     with the same one differ only in their own numbers, parameters and names; None says nothing.
     """
 
     job_id: int
-    task_id: int
-    task_name: str
     ordinal: int
     attempt: int
     lease: int
+    priority: int
+    parameters: str
+    first_event: int
+    n_events: int
+    inputs: tuple[HandedInput, ...]
+    outputs: tuple[HandedOutput, ...]
+    task_id: int
+    task_name: str
     site: str
     queue: str
     cloud: str | None
@@ -84,9 +91,7 @@ class HandedJob(NamedTuple):
     owner: str
     working_group: str | None
     processing_type: str
-    priority: int
     transformation: str
-    parameters: str
     release: str
     architecture: str
     container: str
@@ -95,10 +100,6 @@ class HandedJob(NamedTuple):
     disk_mb: int
     max_wall_s: int
     max_cpu_s: int
-    first_event: int
-    n_events: int
-    inputs: tuple[HandedInput, ...]
-    outputs: tuple[HandedOutput, ...]
     heartbeat_s: int
     secrets: str = ""
     common: Hashable = None

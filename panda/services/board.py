@@ -33,6 +33,9 @@ PLACE_S = 60.0
 KEPT = 5000
 """Pilot signatures and tasks that are kept before the oldest knowledge is thrown away at once."""
 
+CROWD = 8
+"""From so many queues in a batch on, the comparison takes along what would have to be compared soon."""
+
 NODES_KEPT = 200_000
 GATHER_S = 2.0
 GATHERED = 200
@@ -96,9 +99,15 @@ class Board:
         now = time.monotonic()
         limit = now - self._trust_s if trust else now
         trusted = {name for name in names if self._compared.get(name, -1e9) > limit}
-        if len(trusted) < len(names):
-            self._compare(connection, set(names) - trusted)
+        stale = set(names) - trusted
+        if stale:
+            self._compare(connection, stale | self._soon_stale(now) if len(names) >= CROWD else stale)
         return trusted
+
+    def _soon_stale(self, now: float) -> set[str]:
+        """The queues in use whose turn would come next: one comparison of many saves a round trip of each of them."""
+        oldest, newest = now - 2 * self._trust_s, now - self._trust_s / 2
+        return {name for name, at in list(self._compared.items()) if oldest < at < newest}
 
     def _compare(self, connection: Connection, names: set[str]) -> None:
         marks = queue.marks(connection, names)
@@ -150,6 +159,8 @@ class Board:
 
     def lowered(self, bounds: Mapping[int, int], gens: Mapping[int, int]) -> None:
         """Note the bounds of classes that a pop lowered while they were at these generations."""
+        if not bounds:
+            return
         with self._lock:
             for site_id, site in list(self._sites.items()):
                 mine = {one: bound for one, bound in bounds.items() if one in site.offers}

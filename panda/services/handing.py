@@ -102,11 +102,17 @@ def _key(task_id: int, version: float, cloud: str | None, place: Place) -> Key:
     return task_id, version, cloud, place.facts.name, place.mark
 
 
+_COMMON_FROM = HandedJob._fields.index("task_id")
+
+
 @dataclass(frozen=True, slots=True)
 class _Frame:
     """What all jobs of a task have in common at one queue, worked out once."""
 
-    pattern: HandedJob
+    outputs: tuple[HandedOutput, ...]
+    """Their names are templates."""
+    common: tuple[Any, ...]
+    """The values of a job from `task_id` on."""
     source_url: str
     container_words: str
     template: str
@@ -157,7 +163,9 @@ def _frame(ctx: Context, task: JobRow, key: Key, place: RowMapping) -> _Frame:
         heartbeat_s=place["heartbeat_s"] or ctx.settings.pilot.heartbeat_s,
         common=key,
     )
-    return _Frame(pattern, ctx.settings.api_url, _container_words(task, place), task["parameters"])
+    return _Frame(
+        outputs, pattern[_COMMON_FROM:], ctx.settings.api_url, _container_words(task, place), task["parameters"]
+    )
 
 
 def _container_words(task: JobRow, place: RowMapping) -> str:
@@ -193,24 +201,17 @@ def _filled(
     outputs = tuple(
         [
             HandedOutput(one.kind, one.scope, lfn_of(one.lfn, numbers), one.dataset, one.rse, one.optional)
-            for one in frame.pattern.outputs
+            for one in frame.outputs
         ]
     )
     template = frame.template if own_parameters is None else own_parameters
     if names_outputs(template):
         numbers = numbers._replace(outputs=tuple([one.lfn for one in outputs if one.kind != "log"]))
-    return frame.pattern._replace(
-        job_id=numbers.job_id,
-        ordinal=numbers.ordinal,
-        attempt=numbers.attempt,
-        lease=lease,
-        priority=priority,
-        parameters=fill(template, numbers) + frame.container_words,
-        first_event=numbers.first_event,
-        n_events=numbers.n_events,
-        inputs=inputs,
-        outputs=outputs,
-    )
+    own = (
+        numbers.job_id, numbers.ordinal, numbers.attempt, lease, priority, fill(template, numbers) + frame.container_words,
+        numbers.first_event, numbers.n_events, inputs, outputs,
+    )  # fmt: skip
+    return HandedJob._make(own + frame.common)
 
 
 def _input(row: RowMapping, place: RowMapping) -> HandedInput:

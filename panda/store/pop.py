@@ -163,7 +163,7 @@ def pop(connection: Connection, wants: Sequence[Want]) -> list[Popped]:
         nodes=texts(one.node for one in holders),
         pilot_names=texts(one.who for one in holders),
     )
-    return sorted(Popped(*row) for row in rows)
+    return list(map(Popped._make, sorted(rows)))
 
 
 def lower(connection: Connection, gens: dict[int, int]) -> dict[int, int]:
