@@ -207,9 +207,10 @@ def _filled(
     template = frame.template if own_parameters is None else own_parameters
     if names_outputs(template):
         numbers = numbers._replace(outputs=tuple([one.lfn for one in outputs if one.kind != "log"]))
+    parameters = fill(template, numbers) + frame.container_words
     own = (
-        numbers.job_id, numbers.ordinal, numbers.attempt, lease, priority, fill(template, numbers) + frame.container_words,
-        numbers.first_event, numbers.n_events, inputs, outputs,
+        numbers.job_id, numbers.ordinal, numbers.attempt, lease, priority, parameters, numbers.first_event,
+        numbers.n_events, inputs, outputs,
     )  # fmt: skip
     return HandedJob._make(own + frame.common)
 
