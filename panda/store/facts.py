@@ -15,6 +15,8 @@ from panda.brokerage.snapshot import (
     SiteWish,
     process_group,
 )
+from panda.domain.states import IN_HAND
+from panda.store.counters import EXACT, ensure_watermark
 
 _SITES = """
     SELECT s.*, st.space_gb - st.used_gb AS free_gb, r.releases, p.pilots, p.running_nodes,
@@ -34,18 +36,15 @@ _SITES = """
     ORDER BY s.id
 """
 
-# Per site, kind of work and priority: bunches speak for the jobs no pilot has, `in_hand` for the others.
-_COUNTS = """
-    SELECT u.site_id, u.processing_type, u.priority, u.state, sum(u.n) AS n FROM (
-        SELECT b.site_id, t.processing_type, t.priority, b.state::text AS state, count(j.id) AS n
-        FROM bunch b JOIN production_task t ON t.id = b.task_id JOIN job j ON j.bunch_id = b.id AND j.status IS NULL
-        WHERE b.open AND b.site_id IS NOT NULL GROUP BY b.site_id, t.processing_type, t.priority, b.state
-      UNION ALL
-        SELECT h.site_id, t.processing_type, t.priority, 'running', count(*)
-        FROM in_hand h JOIN job j ON j.id = h.job_id JOIN production_task t ON t.id = j.task_id
-        GROUP BY h.site_id, t.processing_type, t.priority
-    ) u GROUP BY u.site_id, u.processing_type, u.priority, u.state
-"""
+_WITH_JOBS = "task_id IN (SELECT id FROM production_task WHERE stage IN ('assigned', 'running', 'aborting'))"
+
+# Per site, kind of work and priority, from the counters with what is not folded yet: exact, and no job is looked at.
+_COUNTS = f"""
+    SELECT c.site_id, t.processing_type, t.priority, c.status::text AS state, sum(c.n)::bigint AS n
+    FROM ({EXACT.format(where=_WITH_JOBS)}) c JOIN production_task t ON t.id = c.task_id
+    WHERE c.site_id <> 0 AND c.status IN ('assigned', 'activated', 'sent', 'starting', 'running')
+    GROUP BY c.site_id, t.processing_type, t.priority, c.status
+"""  # noqa: S608 - constants
 
 
 def sites(connection: Connection, *, pilot_window_hours: float, refill_s: float) -> list[SiteFacts]:
@@ -83,9 +82,11 @@ def _site(row: RowMapping, counts: tuple[JobCount, ...]) -> SiteFacts:
 
 def _job_counts(connection: Connection) -> dict[int, list[JobCount]]:
     sums: dict[tuple[int, ProcessGroup, int], dict[str, int]] = {}
+    ensure_watermark(connection)
     for row in connection.execute(text(_COUNTS)):
         states = sums.setdefault((row.site_id, process_group(row.processing_type), row.priority), {})
-        states[row.state] = states.get(row.state, 0) + int(row.n)
+        state = "running" if row.state in IN_HAND else row.state
+        states[state] = states.get(state, 0) + row.n
     found: dict[int, list[JobCount]] = {}
     for (site_id, group, priority), states in sorted(sums.items()):
         known = {name: states.get(name, 0) for name in ("assigned", "activated", "running")}

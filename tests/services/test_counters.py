@@ -6,7 +6,7 @@ from sqlalchemy import Connection, text
 
 from panda.domain.states import JobStatus
 from panda.services import upkeep
-from panda.store import counters, ends
+from panda.store import counters, ends, facts
 from tests.support.campaign import T1, Campaign, an_evgen
 from tests.support.crash import every_crash
 from tests.support.together import together
@@ -103,3 +103,16 @@ def test_the_stores_own_comparison_finds_a_wrong_counter(campaign: Campaign) -> 
         connection.execute(text("UPDATE job_count SET n = n + 1 WHERE task_id = :t"), {"t": task})
         assert [row["counted"] - row["live"] for row in counters.differences(connection)] == [1]
         connection.rollback()
+
+
+def test_what_brokerage_sees_of_sites_is_what_is_there_folded_or_not(campaign: Campaign) -> None:
+    at_work(campaign, 5)
+    (taken, *_) = campaign.ask(T1, 2)
+    campaign.say(taken, JobStatus.RUNNING)
+    for _ in range(2):
+        with campaign.ctx.engine.connect() as connection:
+            sites = {one.name: one for one in facts.sites(connection, pilot_window_hours=3, refill_s=60)}
+        (seen,) = sites[T1].counts
+        assert (seen.assigned, seen.activated, seen.running) == (0, 3, 2)
+        assert all(not one.counts for name, one in sites.items() if name != T1)
+        upkeep.fold(campaign.ctx)
