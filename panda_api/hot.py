@@ -144,8 +144,8 @@ class HotCalls:
 
     def _acquire(self, value: object) -> Begun:
         wanted = _understood(AcquireJobs, value)
-        if wanted.is_harvesters:
-            raise _Cold  # it gets other dictionaries, for stock pilots
+        if wanted.is_rare:
+            raise _Cold  # Harvester gets other dictionaries; jobs of one task are looked for in another way
         ask = wanted.ask()
         if wanted.wait_time:
             return asyncio.ensure_future(self._waited(ask, wanted.wait_time)), self._jobs_said

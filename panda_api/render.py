@@ -91,7 +91,7 @@ def job_json(job: HandedJob, source_url: str = "") -> bytes:
     return b"".join(
         (
             pieces[0], b"%d" % job.job_id,
-            pieces[1], dumps(_numbered(form.name, job)),
+            pieces[1], dumps(numbered(form.name, job.ordinal)),
             pieces[2], b"%d" % job.attempt,
             pieces[3], b"%d" % job.priority,
             pieces[4], dumps(job.parameters),
@@ -124,8 +124,9 @@ def _form(job: HandedJob, source_url: str) -> _Form:
     )
 
 
-def _numbered(name: str, job: HandedJob) -> str:
-    return f"{name}._{job.ordinal + 1:06d}"
+def numbered(name: str, ordinal: int) -> str:
+    """The name of a job: its task's, without a slash at its end, and its place there, from 1."""
+    return f"{name}._{ordinal + 1:06d}"
 
 
 def _log_guid(scope: str, lfn: str) -> str:
@@ -145,7 +146,7 @@ def _identity(job: HandedJob) -> WireJob:
         "jobsetID": "NULL",
         "jobDefinitionID": job.task_id,
         "reqID": job.task_id,
-        "jobName": _numbered(job.task_name.rstrip("/"), job),
+        "jobName": numbered(job.task_name.rstrip("/"), job.ordinal),
         "attemptNr": job.attempt,
         "prodSourceLabel": job.label,
         "prodUserID": job.owner,

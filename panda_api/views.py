@@ -4,8 +4,10 @@ from collections.abc import Iterable, Mapping
 
 from panda.domain.dispatch import ErrorPair
 from panda.domain.states import FINAL_TASK, TaskStage
+from panda.domain.work import TaskRequest
 from panda.services.read import InputView, JobView, OutputView, TaskView
 from panda.services.survey import DatasetView, TaskInputView
+from panda_api.render import ANALYSIS_LABELS, numbered
 
 PAUSED = "paused"
 
@@ -101,12 +103,22 @@ def task_details(
     }
 
 
+def submitted_job(job_id: int, task_id: int, request: TaskRequest, ordinal: int) -> list[object]:
+    """A job that was stored just now, as panda-server's `TaskBuffer.storeJobs` answers it: a tuple.
+
+    PandaID, jobDefinitionID (here its task's number, as pilots get it), and the job's name; of users' jobs
+    {"jobsetID": ..} stands for that, null here (there are no sets).
+    """
+    analysis = request.label in ANALYSIS_LABELS
+    return [job_id, task_id, {"jobsetID": None} if analysis else numbered(request.name.rstrip("/"), ordinal)]
+
+
 def job_object(job: JobView) -> dict[str, object]:
     """A job as `get_description` gives it."""
     return {
         "PandaID": job.id,
         "jediTaskID": job.task_id,
-        "jobName": f"{job.task_name.rstrip('/')}._{job.ordinal + 1:06d}",
+        "jobName": numbered(job.task_name.rstrip("/"), job.ordinal),
         "attemptNr": job.attempt,
         "parentID": job.parent_id,
         "jobStatus": job.status.value,

@@ -15,7 +15,8 @@ class PilotAsk(NamedTuple):
     """A pilot's request for up to `n_jobs` jobs, with the facts of its node; None is "unknown" and never refuses.
 
     `releases` are the names the pilot found in the site's software folder; None: its queue's list stands for it.
-    `request_id` is the pilot's own: a retry with the same id gets the same answer.
+    `request_id` is the pilot's own: a retry with the same id gets the same answer. `task_id` says that it wants jobs of
+    that production task only (wire-protocol.md 4.1, "taskID").
     """
 
     queue: str
@@ -36,6 +37,7 @@ class PilotAsk(NamedTuple):
     batch_id: str | None = None
     request_id: UUID | None = None
     resource_type: str | None = None
+    task_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

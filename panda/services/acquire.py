@@ -135,6 +135,9 @@ def _serve(connection: Connection, cases: Sequence[_Case], walk: Walk) -> dict[i
     In a round each request asks the best class it has left for all that it lacks.
     """
     dry: dict[int, int] = {}
+    for case in cases:
+        if case.ask.task_id is not None:
+            _serve_task(connection, case, case.ask.task_id)
     while True:
         asked: dict[int, list[_Case]] = {}
         for case in cases:
@@ -145,6 +148,18 @@ def _serve(connection: Connection, cases: Sequence[_Case], walk: Walk) -> dict[i
         if not asked:
             return dry
         _round(connection, asked, dry, walk)
+
+
+def _serve_task(connection: Connection, case: _Case, task_id: int) -> None:
+    """Pop jobs of the one task that the pilot wants, from every class that it may take from; nothing else is left."""
+    classes = [offer.facts.id for offer in case.offers]
+    case.offers = []
+    while classes and case.lacks > 0:
+        lacks = case.lacks
+        found = pop.pop_of_task(connection, task_id, classes, case.place.site_id, [case.holder] * lacks)
+        case.jobs += [one for one in found if one.job_id is not None]
+        if len(found) < lacks:
+            return
 
 
 def _round(connection: Connection, asked: dict[int, list[_Case]], dry: dict[int, int], walk: Walk) -> None:

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import Connection, RowMapping
@@ -11,6 +11,7 @@ from panda.domain.dispatch import ErrorPair
 from panda.domain.states import FINAL_JOB, BunchState, JobStatus, TaskStage
 from panda.errors import NotFound
 from panda.services.context import Context
+from panda.services.filled import parameters_of
 from panda.store import counters, inputs
 from panda.store import read as store
 from panda.store.read import TaskFilter
@@ -39,6 +40,7 @@ __all__ = [
     "tasks",
     "whole_job",
     "wire_parameters",
+    "with_parameters",
 ]
 
 
@@ -237,8 +239,8 @@ def tail(ctx: Context, job_id: int) -> Tail | None:
 
 
 def whole_job(ctx: Context, job_id: int) -> WholeJob:
-    """One job with all that belongs to it; raises NotFound."""
-    one = job(ctx, job_id)
+    """One job with all that belongs to it, its parameters as its pilot gets them; raises NotFound."""
+    (one,) = with_parameters(ctx, [job(ctx, job_id)])
     return WholeJob(
         one, tuple(inputs_of(ctx, job_id)), tuple(outputs_of(ctx, job_id)), tuple(history(ctx, job_id)),
         tuple(attempts(ctx, one.task_id, one.ordinal)), tail(ctx, job_id),
@@ -281,6 +283,12 @@ def jobs(ctx: Context, ids: Sequence[int]) -> list[JobView]:
     """Jobs by id, in order of id; unknown ones are left out."""
     with ctx.engine.connect() as connection:
         return [_job(row) for row in store.jobs(connection, ids)]
+
+
+def with_parameters(ctx: Context, found: Sequence[JobView]) -> list[JobView]:
+    """Jobs with their parameters as their pilots get them, where what was read are their task's with placeholders."""
+    filled = parameters_of(ctx, {one.id: one.parameters for one in found})
+    return [replace(one, parameters=filled[one.id]) for one in found]
 
 
 def jobs_of(
@@ -330,7 +338,7 @@ def history(ctx: Context, job_id: int) -> list[Happened]:
 def inputs_of(ctx: Context, job_id: int) -> list[InputView]:
     """The input files of a job, stream by stream."""
     with ctx.engine.connect() as connection:
-        rows = inputs.files_of_jobs(connection, [job_id])
+        rows = inputs.files_of_jobs_ever(connection, [job_id])
     return [
         InputView(
             row["stream_name"], row["dataset"], row["scope"], row["lfn"], row["guid"], row["bytes"], row["adler32"],

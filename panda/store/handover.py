@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, RowMapping, text
 
-_JOBS = text("""
+_JOBS = """
     SELECT j.id, j.task_id, j.ordinal, j.attempt, j.lease, j.first_event, j.n_events, j.parameters AS own_parameters,
            t.name, t.cloud, t.label, t.vo, t.owner, t.working_group, t.processing_type, t.transformation, t.parameters,
            t.release, t.architecture, t.container, t.cores, t.memory_mb, t.disk_mb, t.work_hs23_s, t.wall_s, t.outputs,
@@ -14,14 +14,20 @@ _JOBS = text("""
                SELECT COALESCE(sum(f.events), 0) FROM task_input i JOIN dataset_file f ON f.dataset_id = i.dataset_id
                WHERE i.task_id = j.task_id AND i.role = 'primary' AND i.first_ordinal + f.ordinal < j.input_first)
            ELSE CASE WHEN t.events_per_job IS NOT NULL AND j.input_first = 0 THEN j.first_event END END AS skip_events
-    FROM job j JOIN production_task t ON t.id = j.task_id
+    FROM {jobs} j JOIN production_task t ON t.id = j.task_id
     WHERE j.id = ANY(:jobs) ORDER BY j.id
-""")
+"""
+_IN_HAND, _EVER = text(_JOBS.format(jobs="job")), text(_JOBS.format(jobs="job_all"))
 
 
 def jobs_in_hand(connection: Connection, jobs: Sequence[int]) -> list[RowMapping]:
     """What does a pilot need to know of these jobs (their task's common part and their own numbers)?"""
-    return list(connection.execute(_JOBS, {"jobs": list(jobs)}).mappings())
+    return list(connection.execute(_IN_HAND, {"jobs": list(jobs)}).mappings())
+
+
+def jobs_ever(connection: Connection, jobs: Sequence[int]) -> list[RowMapping]:
+    """The same of jobs wherever they are kept: their pilots may be gone long since."""
+    return list(connection.execute(_EVER, {"jobs": list(jobs)}).mappings())
 
 
 _COMMON = text("""

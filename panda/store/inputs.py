@@ -9,7 +9,7 @@ from sqlalchemy import Connection, RowMapping, text
 _FILES = """
     WITH mine AS MATERIALIZED (
         SELECT id, task_id, bunch_id, ordinal, input_first, input_count, COALESCE(explicit_input, false) AS explicit
-        FROM job WHERE {which}
+        FROM {jobs} WHERE {which}
     )
     SELECT m.id AS job_id, m.bunch_id, i.stream, i.name AS stream_name, i.first_ordinal + f.ordinal AS ordinal,
            i.dataset, i.dataset_id, f.ordinal AS file, f.scope, f.lfn, f.guid, f.bytes, f.adler32, f.events
@@ -39,8 +39,9 @@ _FILES = """
           AND ordinal = (m.ordinal::bigint * COALESCE(i.files_per_job, 1) + r) % i.total - i.first_ordinal OFFSET 0) f
     ORDER BY 1, 3, 5
 """
-_OF_BUNCHES = text(_FILES.format(which="bunch_id = ANY(:ids) AND status IS NULL"))
-_OF_JOBS = text(_FILES.format(which="id = ANY(:ids)"))
+_OF_BUNCHES = text(_FILES.format(jobs="job", which="bunch_id = ANY(:ids) AND status IS NULL"))
+_OF_JOBS = text(_FILES.format(jobs="job", which="id = ANY(:ids)"))
+_OF_JOBS_EVER = text(_FILES.format(jobs="job_all", which="id = ANY(:ids)"))
 
 
 def files_of_bunches(connection: Connection, bunches: Sequence[int]) -> list[RowMapping]:
@@ -51,3 +52,8 @@ def files_of_bunches(connection: Connection, bunches: Sequence[int]) -> list[Row
 def files_of_jobs(connection: Connection, jobs: Sequence[int]) -> list[RowMapping]:
     """Which input files do these jobs have, in the order of job, stream and numbering?"""
     return list(connection.execute(_OF_JOBS, {"ids": list(jobs)}).mappings())
+
+
+def files_of_jobs_ever(connection: Connection, jobs: Sequence[int]) -> list[RowMapping]:
+    """The same of jobs wherever they are kept: for those who look, not for those who work."""
+    return list(connection.execute(_OF_JOBS_EVER, {"ids": list(jobs)}).mappings())

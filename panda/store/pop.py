@@ -16,19 +16,8 @@ from sqlalchemy import Connection
 from panda.store.prepared import Prepared, numbers, texts
 from panda.store.queue import EMPTY
 
-_POP = Prepared(
-    "panda_pop",
-    """
-    WITH wanted AS MATERIALIZED (
-        SELECT * FROM unnest(CAST(:classes AS int[]), CAST(:sites AS int[]), CAST(:counts AS int[]),
-                             CAST(:firsts AS int[]), CAST(:falls AS int[]), CAST(:behind AS bigint[]))
-                      AS u (class_id, site_id, n, first, falls, behind)
-    ), top AS MATERIALIZED (
-        SELECT r.job_id, r.priority, w.site_id,
-               w.first + row_number() OVER (PARTITION BY w.first ORDER BY r.priority DESC, r.job_id) AS slot
-        FROM wanted w CROSS JOIN LATERAL (
-            SELECT job_id, priority FROM ready WHERE class_id = w.class_id AND (-priority, job_id) > (w.falls, w.behind)
-            ORDER BY -priority, job_id LIMIT w.n FOR UPDATE SKIP LOCKED) r
+# What becomes of the rows that were chosen: `top` has their job, priority, site and the slot of their pilot.
+_TAKEN = """
     ), gone AS (
         DELETE FROM ready r USING top WHERE r.job_id = top.job_id RETURNING r.job_id
     ), taken AS (
@@ -59,8 +48,31 @@ _POP = Prepared(
   UNION ALL
     SELECT g.slot, NULL, 0, 0, 0, 0, NULL, NULL, NULL, false, NULL, 0, NULL, 0, 0
     FROM top g WHERE g.slot NOT IN (SELECT slot FROM taken)
-""",
-)
+"""
+_BEST_OF_CLASSES = """
+    WITH wanted AS MATERIALIZED (
+        SELECT * FROM unnest(CAST(:classes AS int[]), CAST(:sites AS int[]), CAST(:counts AS int[]),
+                             CAST(:firsts AS int[]), CAST(:falls AS int[]), CAST(:behind AS bigint[]))
+                      AS u (class_id, site_id, n, first, falls, behind)
+    ), top AS MATERIALIZED (
+        SELECT r.job_id, r.priority, w.site_id,
+               w.first + row_number() OVER (PARTITION BY w.first ORDER BY r.priority DESC, r.job_id) AS slot
+        FROM wanted w CROSS JOIN LATERAL (
+            SELECT job_id, priority FROM ready WHERE class_id = w.class_id AND (-priority, job_id) > (w.falls, w.behind)
+            ORDER BY -priority, job_id LIMIT w.n FOR UPDATE SKIP LOCKED) r
+"""
+_BEST_OF_TASK = """
+    WITH top AS MATERIALIZED (
+        SELECT w.job_id, w.priority, w.site_id, row_number() OVER (ORDER BY w.priority DESC, w.job_id) AS slot
+        FROM (
+            SELECT r.job_id, r.priority, b.site_id
+            FROM bunch b JOIN job j ON j.bunch_id = b.id JOIN ready r ON r.job_id = j.id
+            WHERE b.task_id = CAST(:task AS bigint) AND b.open AND b.state = 'activated'
+              AND b.site_id = CAST(:site AS int) AND r.class_id = ANY(CAST(:classes AS int[]))
+            ORDER BY -r.priority, r.job_id LIMIT CAST(:count AS int) FOR UPDATE OF r SKIP LOCKED) w
+"""
+_POP = Prepared("panda_pop", _BEST_OF_CLASSES + _TAKEN)
+_POP_OF_TASK = Prepared("panda_pop_of_task", _BEST_OF_TASK + _TAKEN)
 
 _LOWER = Prepared(
     "panda_lower",
@@ -156,14 +168,33 @@ def pop(connection: Connection, wants: Sequence[Want]) -> list[Popped]:
         firsts=numbers(firsts),
         falls=numbers(want.after.falls for want in wants),
         behind=numbers(want.after.job_id for want in wants),
-        queues=texts(one.queue for one in holders),
-        factories=texts(one.factory for one in holders),
-        workers=numbers(one.worker_id for one in holders),
-        batches=texts(one.batch_id for one in holders),
-        nodes=texts(one.node for one in holders),
-        pilot_names=texts(one.who for one in holders),
+        **_columns(holders),
     )
     return list(map(Popped._make, sorted(rows)))
+
+
+def pop_of_task(
+    connection: Connection, task_id: int, classes: Sequence[int], site_id: int, holders: Sequence[Holder]
+) -> list[Popped]:
+    """Take the best rows of one task at a site, in these classes, one for each pilot; otherwise as `pop`.
+
+    It looks at all jobs of the task that are ready there: few pilots ask so.
+    """
+    rows = _POP_OF_TASK.run(
+        connection, task=task_id, site=site_id, classes=numbers(classes), count=len(holders), **_columns(holders)
+    )
+    return sorted(Popped(*row) for row in rows)
+
+
+def _columns(holders: Sequence[Holder]) -> dict[str, str]:
+    return {
+        "queues": texts(one.queue for one in holders),
+        "factories": texts(one.factory for one in holders),
+        "workers": numbers(one.worker_id for one in holders),
+        "batches": texts(one.batch_id for one in holders),
+        "nodes": texts(one.node for one in holders),
+        "pilot_names": texts(one.who for one in holders),
+    }
 
 
 def lower(connection: Connection, gens: dict[int, int]) -> dict[int, int]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, RowMapping, text
 
-from panda.store.inputs import files_of_jobs
+from panda.store.inputs import files_of_jobs_ever
 
 
 def inputs(connection: Connection, task_id: int) -> list[RowMapping]:
@@ -39,7 +39,7 @@ def outputs(connection: Connection, task_id: int, kinds: Sequence[str]) -> list[
 
 def inputs_of_jobs(connection: Connection, job_ids: Sequence[int]) -> list[RowMapping]:
     """Which input files do these jobs have?"""
-    return files_of_jobs(connection, job_ids)
+    return files_of_jobs_ever(connection, job_ids)
 
 
 def outputs_of_jobs(connection: Connection, job_ids: Sequence[int]) -> list[RowMapping]:

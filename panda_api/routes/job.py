@@ -15,7 +15,7 @@ from panda_api.body import WireRoute
 from panda_api.context import ASYNCHRONOUS, Ctx
 from panda_api.envelope import Envelope, WireResponse, succeeded
 from panda_api.security import Identity, Policy, permit
-from panda_api.views import file_object, job_metadata, job_object
+from panda_api.views import file_object, job_metadata, job_object, submitted_job
 from panda_api.wire.job import DescribeJobs, JobId, KillJobs, ReassignJobs, SetDebugMode, SubmitJobs
 from panda_api.wire.task import TaskId
 
@@ -33,7 +33,8 @@ UNKNOWN_JOB = {"status": "unknown", "command": "tobekilled"}
 def submit_jobs(wanted: SubmitJobs, ctx: Ctx, caller: Annotated[Identity, permit(Policy.SUBMIT_JOBS)]) -> WireResponse:
     """Store jobs with parameters of their own; they get a production task of their own. Placement follows.
 
-    Job specs of PanDA's client are answered with the list of their PandaIDs, as it expects.
+    Each job spec of PanDA's client is answered with what panda-server sends (`TaskBuffer.storeJobs`): PandaID,
+    jobDefinitionID, and the job's name, or of users' jobs {"jobsetID": ..}; the client passes it on as it is.
     """
     if wanted.request is not None:
         one = permitted_jobs(caller, wanted.loose_jobs(wanted.request, caller.name))
@@ -42,7 +43,14 @@ def submit_jobs(wanted: SubmitJobs, ctx: Ctx, caller: Annotated[Identity, permit
     programs = f"{ctx.settings.api_url}/trf/user/"
     specs = loose_jobs(wanted.specs, owner=caller.name, vo=caller.vo or "atlas", programs=programs)
     groups = store_jobs(ctx, [permitted_jobs(caller, one) for one in specs.groups], caller.name)
-    return succeeded([groups[group].job_ids[place] for group, place in specs.places])
+    return succeeded(
+        [
+            submitted_job(
+                groups[group].job_ids[place], groups[group].task_id, specs.groups[group].request, ordinal=place
+            )
+            for group, place in specs.places
+        ]
+    )
 
 
 @router.get("/get_status", response_model=Envelope)
@@ -75,7 +83,7 @@ def _descriptions(ctx: Ctx, caller: Identity, job_ids: list[int]) -> WireRespons
     ownership.check_jobs(ctx, caller, job_ids)
     inputs, outputs = tasklist.input_files_of(ctx, job_ids), tasklist.output_files_of(ctx, job_ids)
     found: dict[int, dict[str, object]] = {}
-    for one in read.jobs(ctx, job_ids):
+    for one in read.with_parameters(ctx, read.jobs(ctx, job_ids)):
         files = [file_object(one.id, "input", file) for file in inputs.get(one.id, [])]
         files += [file_object(one.id, file.kind, file) for file in outputs.get(one.id, [])]
         found[one.id] = {**job_object(one), "Files": files}

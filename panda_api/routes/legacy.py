@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from panda.domain.dispatch import UpdateAnswer
 from panda.domain.resource_types import RESOURCE_TYPES
 from panda.errors import NotFound
-from panda.services import control, ownership, read, supply
+from panda.services import control, dispatch, ownership, read, supply
 from panda_api.body import WireRoute
 from panda_api.context import ASYNCHRONOUS, Ctx
 from panda_api.envelope import WireResponse
@@ -63,9 +63,15 @@ Lanes = Annotated[HotLanes, Depends(_lanes_of)]
 async def get_job(
     told: Told, ctx: Ctx, lanes: Lanes, _caller: Annotated[Identity, permit(Policy.TAKE_JOBS)]
 ) -> WireResponse:
-    """One job that this node may run, as stock pilots run it; who says `nJobs` gets a list under `jobs`."""
+    """One job that this node may run, as stock pilots run it; who says `nJobs` gets a list under `jobs`.
+
+    Who says `taskID` gets jobs of that task only.
+    """
     ask = legacy.ask_of(told)
-    jobs = await lanes.acquired(ask)
+    if ask.task_id is None:
+        jobs = await lanes.acquired(ask)
+    else:
+        jobs = await run_in_threadpool(dispatch.acquire, ctx, ask)
     if not jobs:
         return WireResponse({"StatusCode": STATUS_NO_JOBS, "errorDialog": NO_JOBS})
     made = await run_in_threadpool(stock_jobs, ctx, ask.queue, jobs)

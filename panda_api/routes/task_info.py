@@ -144,4 +144,4 @@ def get_job_descriptions(task_id: Wanted, ctx: Ctx, caller: Reader, unsuccessful
     ownership.check_tasks(ctx, caller, [task_id])
     read.task(ctx, task_id)
     jobs = read.jobs_of(ctx, task_id, UNSUCCESSFUL if unsuccessful_only else None)
-    return succeeded([job_object(one) for one in jobs])
+    return succeeded([job_object(one) for one in read.with_parameters(ctx, jobs)])

@@ -31,7 +31,7 @@ ASK = {
     "computingElement": "computing_element", "diskSpace": "disk_space", "cpu": "cpu", "workingGroup": "working_group",
     "prodUserID": "prod_user_id", "harvester_id": "harvester_id", "worker_id": "worker_id",
     "schedulerID": "scheduler_id", "batchID": "batch_id", "resourceType": "resource_type",
-    "nJobs": "n_jobs",
+    "nJobs": "n_jobs", "taskID": "task_id",
 }  # fmt: skip
 UPDATE = {
     "jobId": "job_id", "state": "job_status", "attemptNr": "attempt_nr", "siteName": "site_name", "node": "node",

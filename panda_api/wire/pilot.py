@@ -58,8 +58,14 @@ class AcquireJobs(WireModel):
     worker_id: MaybeNumber = None
     batch_id: MaybeName = None
     request_id: UUID | None = None
+    task_id: Annotated[MaybeNumber, Field(description="jobs of this production task only")] = None
     wait_time: Annotated[int, Field(ge=0, le=60, description="s that the answer may wait for a job")] = 0
     resource_type: Annotated[MaybeName, Field(validation_alias=AliasChoices("resource_type", "resourceType"))] = None
+
+    @property
+    def is_rare(self) -> bool:
+        """Whether the request is none of those that are served many at once."""
+        return self.task_id is not None or self.is_harvesters
 
     @property
     def is_harvesters(self) -> bool:
@@ -87,6 +93,7 @@ class AcquireJobs(WireModel):
             batch_id=self.batch_id,
             request_id=self.request_id,
             resource_type=self.resource_type,
+            task_id=self.task_id,
         )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from panda.domain.specform import FILE_ATTRIBUTES
 from panda.services import read
 from panda.services.context import Context
 from tests.api.requests_of import a_task_form
@@ -16,11 +17,15 @@ from tests.support.tokens import headers_of
 
 def test_job_specs_are_answered_with_their_pandaids_in_order(caller: Caller) -> None:
     body = sent(an_evgen_spec(1), an_evgen_spec(5, "other"), an_evgen_spec(2))
-    ids = good(caller.post(f"{V1}/job/submit", body))
+    answered = good(caller.post(f"{V1}/job/submit", body))
+    ids = [one[0] for one in answered]
     assert len(set(ids)) == 3
     told = good(caller.post(f"{V1}/job/get_description", {"job_ids": ids}))
-    assert [one["jobParameters"] for one in told] == ["--number 1 -o ${OUTPUT0}", "--number 5 -o ${OUTPUT0}",
-                                                      "--number 2 -o ${OUTPUT0}"]  # fmt: skip
+    assert answered == [[one["PandaID"], one["jediTaskID"], one["jobName"]] for one in told]
+    names = [spec[-1][0][FILE_ATTRIBUTES.index("lfn")] for spec in json.loads(body["jobs"])]
+    assert [one["jobParameters"] for one in told] == [
+        f"--number {number} -o {name}" for number, name in zip((1, 5, 2), names, strict=True)
+    ]
     assert told[0]["jediTaskID"] == told[2]["jediTaskID"] != told[1]["jediTaskID"]
 
 
@@ -53,8 +58,9 @@ def test_users_submit_in_their_own_name_scope_and_priority(caller: Caller, ctx: 
     refused = ann.post(f"{V1}/job/submit", sent(an_evgen_spec(1)))
     assert refused.status_code == 403
     assert "label 'managed'" in refused.json()["message"]
-    (job,) = good(ann.post(f"{V1}/job/submit", sent(mine)))
+    ((job, definition, sets),) = good(ann.post(f"{V1}/job/submit", sent(mine)))
     (task,) = read.tasks(ctx)
+    assert (definition, sets) == (task.id, {"jobsetID": None})
     assert (task.owner, task.vo, task.label, task.priority) == ("Tester A", "atlas", "user", 1000)
     assert read.job_ids(ctx, task.id) == [job]
     form = a_task_form("user.tester.own", label="user", owner=None, priority=900)

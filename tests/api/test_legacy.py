@@ -88,6 +88,23 @@ def status_of(ctx: Context, job: Mapping[str, Any]) -> str:
     return view.status.value
 
 
+@BOTH
+def test_a_pilot_of_one_task_gets_its_jobs_only(caller: Caller, ctx: Context, send: Send) -> None:
+    first = submitted(caller, ctx, n_jobs=2)  # one of them goes to the pilot that asks before the second task comes
+    second = submitted(caller, ctx, name="mc.t2")
+    assert one_job(caller, send, taskID=second)["taskID"] == second
+    assert send(caller, "getJob", asked(taskID=second)).json()["StatusCode"] == 20
+    refused = send(caller, "getJob", asked(taskID="first")).json()
+    assert refused["StatusCode"] == 50
+    assert "taskID" in refused["errorDialog"]
+    ask = {"site_name": "ALPHA", "prod_source_label": "managed", "node": "vm"}
+    none = caller.post("/api/v1/pilot/acquire_jobs", {**ask, "task_id": second}).json()
+    assert (none["success"], none["message"]) == (False, "No jobs in PanDA")
+    (job,) = good(caller.post("/api/v1/pilot/acquire_jobs", {**ask, "task_id": first}))["jobs"]
+    assert job["taskID"] == first
+    assert "task_id" in caller.post("/api/v1/pilot/acquire_jobs", {**ask, "task_id": "first"}).json()["message"]
+
+
 # --- whole conversations (wire-protocol.md 12) ----------------------------------------------------------------------
 @BOTH
 def test_a_job_from_getjob_to_its_report(caller: Caller, ctx: Context, send: Send) -> None:

@@ -87,10 +87,12 @@ def test_files_and_jobs_of_a_task(caller: Caller, ctx: Context) -> None:
     good(caller.post(f"{V1}/pilot/update_job", update_of(job, "finished", job_output_report=report)))
     described = good(caller.get(f"{V1}/task/get_job_descriptions", task_id=task_id))
     assert sorted(one["jobStatus"] for one in described) == ["activated", "holding"]
+    filled = ["--seed 1 --out mc.t1._000001.root", "--seed 2 --out mc.t1._000002.root"]
+    assert [one["jobParameters"] for one in described] == filled
     assert good(caller.get(f"{V1}/task/get_job_descriptions", task_id=task_id, unsuccessful_only=True)) == []
     for call in ("get_description", "get_description_incl_archive"):
         (one,) = good(caller.post(f"{V1}/job/{call}", {"job_ids": [job["PandaID"]]}))
-        assert (one["PandaID"], one["Files"]) == (job["PandaID"], [])
+        assert (one["PandaID"], one["Files"], one["jobParameters"]) == (job["PandaID"], [], job["jobPars"])
     types = {"dataset_types": ["input", "output", "log"]}
     assert good(caller.get(f"{V1}/task/get_datasets_and_files", task_id=task_id, **types)) == []
     assert good(caller.get(f"{V1}/job/get_metadata_for_analysis_jobs", task_id=task_id)) == []

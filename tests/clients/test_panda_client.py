@@ -192,8 +192,9 @@ def test_submitted_job_specs_run_with_the_files_they_name(system: System, user: 
         )
         for seed in (7, 5)
     ]  # fmt: skip
-    status, ids = user.submit_jobs(*making)
+    status, answered = user.submit_jobs(*making)
     assert status == 0
+    ids = [one[0] for one in answered]
     first, second = read.jobs(system.ctx, ids)
     assert first.task_id == second.task_id
     assert system.wait_for_ends([first.task_id], LIMIT_S) == ["done"]
@@ -208,7 +209,7 @@ def test_submitted_job_specs_run_with_the_files_they_name(system: System, user: 
         + [{"type": "output", "lfn": "both.txt", "dataset": "user.tester.both"}],
     )
     assert user.submit_jobs(({**reading[0], "eventService": 1}, reading[1])) == [255, None]
-    status, (joined,) = user.submit_jobs(reading)
+    status, ((joined, *_),) = user.submit_jobs(reading)
     assert status == 0
     task_id = read.job(system.ctx, joined).task_id
     assert system.wait_for_ends([task_id], LIMIT_S) == ["done"]

@@ -34,11 +34,13 @@ def test_jobs_of_a_task_that_ended_long_ago_are_found_in_the_archive(campaign: C
     task = ended(campaign)
     before = campaign.rows(EVERY.format("job"), t=task)
     pages_before = read.jobs_of(campaign.ctx, task)
+    filled_before = read.with_parameters(campaign.ctx, pages_before)
     assert archive.tidy(campaign.ctx).jobs == 5
     assert archive.tidy(campaign.ctx).jobs == 0
     assert campaign.rows(EVERY.format("job"), t=task) == []
     assert campaign.rows(EVERY.format("job_archive"), t=task) == before
     assert read.jobs_of(campaign.ctx, task) == pages_before
+    assert read.with_parameters(campaign.ctx, pages_before) == filled_before != pages_before
     assert [one.id for one in read.history(campaign.ctx, before[0]["id"])]
     with snapshot(campaign.ctx.engine) as connection:
         moment = now(connection)

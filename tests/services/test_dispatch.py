@@ -115,6 +115,43 @@ def test_a_class_that_was_emptied_is_found_again(campaign: Campaign) -> None:
     assert len(campaign.ask(T1)) == 1
 
 
+# --- pilots that want jobs of one task ------------------------------------------------------------------------------
+def test_a_pilot_that_names_a_task_gets_jobs_of_that_only(campaign: Campaign) -> None:
+    low, high = ready(campaign, 3, "low", priority=100), ready(campaign, 2, "high", priority=900)
+    mine = campaign.ask(T1, 2, task_id=low)
+    assert [(job.task_id, job.ordinal) for job in mine] == [(low, 0), (low, 1)]
+    assert states(campaign, mine[0])[-1] == "sent"
+    number = uuid4()
+    last = campaign.ask(T1, 5, task_id=low, request_id=number)
+    assert [job.ordinal for job in last] == [2]
+    assert campaign.ask(T1, 5, task_id=low, request_id=number) == last
+    assert campaign.ask(T1, 5, task_id=low) == ()
+    assert campaign.ask(T1, 5, task_id=low + high) == ()
+    assert campaign.ask(T2, 5, task_id=high) == ()
+    assert [job.task_id for job in campaign.ask(T1, 5)] == [high, high]
+    campaign.check()
+
+
+def test_a_task_that_is_not_for_the_pilot_or_held_gives_nothing_to_who_names_it(campaign: Campaign) -> None:
+    task = ready(campaign, 2)
+    assert campaign.ask_as(T1, "user", task_id=task) == ()
+    campaign.change("UPDATE production_task SET hold = 'x' WHERE id = :t", t=task)
+    assert campaign.ask(T1, 2, task_id=task) == ()
+
+
+def test_pilots_that_want_one_task_never_get_the_same_job(campaign: Campaign) -> None:
+    task = ready(campaign, 40, bunch_size=40)
+
+    def pilot(**names: int) -> list[int]:
+        mine: list[int] = []
+        while jobs := campaign.ask(T1, 3, **names):
+            mine += [job.job_id for job in jobs]
+        return mine
+
+    got = flatten(together(*[partial(pilot, task_id=task), partial(pilot)] * 3))
+    assert len(got) == len(set(got)) == 40
+
+
 # --- what a pilot gets ----------------------------------------------------------------------------------------------
 def test_a_job_carries_what_its_task_and_its_numbers_say(campaign: Campaign) -> None:
     ready(campaign, 3, split=Split(events_per_job=10, n_events=25), seed=7, parameters="${SEED} ${MAXEVENTS} ${OUT0}")

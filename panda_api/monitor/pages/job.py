@@ -19,7 +19,7 @@ KILOBYTE = 1000
 def page(look: Look) -> Page:
     """Make the page; raises NotFound."""
     number = number_of(look, "job_id")
-    job = read.job(look.ctx, number)
+    (job,) = read.with_parameters(look.ctx, [read.job(look.ctx, number)])
     blocks: list[Block] = [_facts(job), *why(explain.why_job(look.ctx, number)), _errors(job), _history(look, number)]
     blocks += [*_files(look, number), _attempts(look, job), _accounting(job)]
     blocks.append(Prose("parameters", "Job parameters", [job.parameters], verbatim=True))
