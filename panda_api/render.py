@@ -11,7 +11,7 @@ import orjson
 
 from panda.domain.dispatch import HandedInput, HandedJob, HandedOutput, QueueDemand, UpdateAnswer
 from panda.domain.resource_types import ResourceType, resource_type_of
-from panda.services.harvester import Command
+from panda.domain.views.harvester import Command
 
 WireValue: TypeAlias = str | int | float | bool | None
 WireJob: TypeAlias = dict[str, WireValue]

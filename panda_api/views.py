@@ -4,9 +4,8 @@ from collections.abc import Iterable, Mapping
 
 from panda.domain.dispatch import ErrorPair
 from panda.domain.states import FINAL_TASK, TaskStage
+from panda.domain.views.work import DatasetView, InputView, JobView, OutputView, TaskInputView, TaskView
 from panda.domain.work import TaskRequest
-from panda.services.read import InputView, JobView, OutputView, TaskView
-from panda.services.survey import DatasetView, TaskInputView
 from panda_api.render import ANALYSIS_LABELS, numbered
 
 PAUSED = "paused"

@@ -1,9 +1,7 @@
-"""Owns what the commands that ask or steer have in common: the connection, who asks, tables and JSON."""
+"""Owns what the commands that ask or steer have in common: options, tables and JSON."""
 
-import getpass
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Annotated, Any
 
@@ -11,10 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from panda import wiring
-from panda.services.context import Context
-from panda.services.reasons import Facts
-from panda.settings import load
+from panda.domain.views.answers import Facts
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="At most so many; without it all.")]
@@ -29,24 +24,6 @@ def one_command(function: Callable[..., None]) -> typer.Typer:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(function)
     return app
-
-
-@contextmanager
-def connected() -> Iterator[Context]:
-    """A connection to PanDA for one command; raises Unavailable when its database does not run."""
-    ctx = wiring.connect(load(), application="panda-cli", pool_size=1)
-    try:
-        yield ctx
-    finally:
-        ctx.close()
-
-
-def person() -> str:
-    """Who asks, for the records: the user of this machine."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container's user without a name
-        return "unknown user"
 
 
 def print_json(found: object) -> None:

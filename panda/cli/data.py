@@ -6,10 +6,10 @@ import typer
 
 from panda.cli.asking import AsJson, Limit, Offset, one_command, print_json, print_table
 from panda.cli.remote import api
+from panda.domain.views.data import BlockView, FileView
+from panda.domain.views.failures import Failures
+from panda.domain.words import clock, size, span
 from panda.errors import BadRequest
-from panda.services.failures import Failures
-from panda.services.files import BlockView, FileView
-from panda.services.reasons import clock, size, span
 
 TaskOption = Annotated[int | None, typer.Option("--task", help="Only of this production task.")]
 SiteOption = Annotated[str | None, typer.Option(help="Only this site.")]

@@ -29,6 +29,7 @@ from panda.domain.campaign import Campaign, with_tag
 from panda.domain.slots import Waiting
 from panda.domain.states import FINAL_TASK, TaskStage
 from panda.domain.templates import JobNumbers, fill
+from panda.domain.views.work import TaskView
 from panda.errors import PandaError, Unavailable
 from panda.proddb import engine as proddb
 from panda.proddb.submit import add_task, task_states
@@ -159,11 +160,11 @@ class _Demo:
                 time.sleep(LOOK_S)
         raise Unavailable(f"The campaign did not end within {LIMIT_S:g} s.", "Ask 'panda why task ID'.")
 
-    def _views(self, taskids: dict[str, int]) -> dict[str, read.TaskView]:
+    def _views(self, taskids: dict[str, int]) -> dict[str, TaskView]:
         by_taskid = {view.proddb_task: view for view in read.tasks(self.ctx, limit=100) if view.proddb_task}
         return {key: by_taskid[number] for key, number in taskids.items() if number in by_taskid}
 
-    def _note_first_job(self, views: Sequence[read.TaskView]) -> None:
+    def _note_first_job(self, views: Sequence[TaskView]) -> None:
         begun = {"running", "holding", "transferring", "finished"}
         if self.first_job_s is None and any(begun & view.jobs.keys() for view in views):
             self.first_job_s = time.monotonic() - self.began

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from panda.cli.asking import connected
+from panda import wiring
 from panda.services import grid as service
 from panda.settings import load as load_settings
 
@@ -17,8 +17,11 @@ GridPath = Annotated[Path | None, typer.Argument(help="A grid file; without it t
 def load(file: GridPath = None) -> None:
     """Make the grid what the file says; sites that vanished from it go offline."""
     read = service.read_grid_file(file or load_settings().grid_file)
-    with connected() as ctx:
+    ctx = wiring.connect(load_settings(), application="panda-grid", pool_size=1)
+    try:
         loaded = service.load(ctx, read)
+    finally:
+        ctx.close()
     print(f"{loaded.clouds} clouds, {loaded.sites} sites, {loaded.queues} queues, {loaded.storages} storages.")
     if loaded.gone:
         print(f"Offline, because the file does not name them: {', '.join(loaded.gone)}.")

@@ -7,8 +7,8 @@ import typer
 from panda.cli.asking import AsJson, Limit, Offset, one_command, print_json, print_pairs, print_table
 from panda.cli.remote import api
 from panda.domain.states import JobStatus
-from panda.services.read import Happened, JobView, WholeJob
-from panda.services.reasons import clock, size, span
+from panda.domain.views.work import Happened, JobView, WholeJob
+from panda.domain.words import clock, size, span
 
 
 def jobs(

@@ -7,8 +7,8 @@ import typer
 
 from panda.cli.asking import AsJson, one_command, print_json, print_table, tally
 from panda.cli.remote import api
-from panda.services.reasons import clock
-from panda.services.survey import SiteView
+from panda.domain.views.grid import SiteView
+from panda.domain.words import clock
 
 
 class Status(StrEnum):

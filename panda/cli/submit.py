@@ -11,10 +11,10 @@ import yaml
 from panda.cli.asking import AsJson, one_command, print_facts, print_json, print_pairs, print_table
 from panda.cli.remote import Api, api
 from panda.domain.campaign import Campaign, parse_campaign, with_tag
+from panda.domain.views.answers import Preview
+from panda.domain.words import size
 from panda.domain.work import TaskRequest, nearest_template
 from panda.errors import BadRequest, NotFound, PandaError
-from panda.services.preview import Preview
-from panda.services.reasons import size
 
 PLACE = "the options"
 OURS = ("proddb_task", "wire_parameters", "build")

@@ -8,9 +8,8 @@ import typer
 from panda.cli.asking import AsJson, Limit, Offset, one_command, print_json, print_pairs, print_table, tally
 from panda.cli.remote import api
 from panda.domain.states import FINAL_TASK, TaskStage
-from panda.services.read import TaskView
-from panda.services.reasons import clock, size
-from panda.services.survey import DatasetView, TaskInputView, TransferSummary, WholeTask
+from panda.domain.views.work import DatasetView, TaskInputView, TaskView, TransferSummary, WholeTask
+from panda.domain.words import clock, size
 
 
 def tasks(

@@ -14,10 +14,9 @@ from panda.cli.asking import WIDE, AsJson, one_command, print_json, tally
 from panda.cli.remote import Api, api
 from panda.cli.tasks import stage_of
 from panda.domain.states import FINAL_TASK, TaskStage
-from panda.services.overview import Overview
-from panda.services.read import TaskView
-from panda.services.reasons import clock, lasting
-from panda.services.survey import WholeTask
+from panda.domain.views.grid import Overview
+from panda.domain.views.work import TaskView, WholeTask
+from panda.domain.words import clock, lasting
 
 BAR = 30
 FEW = 12

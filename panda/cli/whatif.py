@@ -6,7 +6,7 @@ import typer
 
 from panda.cli.asking import AsJson, one_command, print_facts, print_json
 from panda.cli.remote import api
-from panda.services.whatif import WhatIf
+from panda.domain.views.answers import WhatIf
 
 
 def what_if(

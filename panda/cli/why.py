@@ -6,8 +6,7 @@ import typer
 
 from panda.cli.asking import AsJson, one_command, print_facts, print_json
 from panda.cli.remote import api
-from panda.services.explain import Explanation
-from panda.services.why import Kind
+from panda.domain.views.answers import Explanation, Kind
 
 
 def why(

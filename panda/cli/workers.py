@@ -8,14 +8,14 @@ import typer
 
 from panda.cli.asking import AsJson, Limit, Offset, one_command, print_json, print_table, tally
 from panda.cli.remote import api
-from panda.services import harvester
-from panda.services.harvester import Shown
-from panda.services.reasons import clock
-from panda.services.survey import WorkerView
+from panda.domain.views import harvester
+from panda.domain.views.grid import WorkerView
+from panda.domain.views.harvester import Shown
+from panda.domain.words import clock
 
 
 class Show(StrEnum):
-    """What to list: pilots, or what Harvester said (`panda.services.harvester.Shown`)."""
+    """What to list: pilots, or what Harvester said (`panda.domain.views.harvester.Shown`)."""
 
     PILOTS = "pilots"
     HARVESTERS = Shown.HARVESTERS.value

@@ -7,11 +7,12 @@ from datetime import datetime
 from sqlalchemy import Connection, RowMapping
 
 from panda.domain.states import FINAL_JOB, FINAL_TASK, IN_HAND, BunchState, JobStatus, TaskStage
+from panda.domain.views.answers import Explanation, Facts
+from panda.domain.views.work import BunchView, JobView, TaskView
+from panda.domain.words import ago, clock, counted, lasting, span
 from panda.services import read, reasons, survey
 from panda.services.context import Context
 from panda.services.failures import failures
-from panda.services.read import BunchView, JobView, TaskView
-from panda.services.reasons import Facts, ago, clock, counted, lasting
 from panda.services.trouble import black_holes, blame
 from panda.services.verdicts import dead_site, slow_way, stuck_storage
 from panda.store import causes
@@ -20,15 +21,6 @@ from panda.store import explain as store
 __all__ = ["Explanation", "Facts", "why_bunch", "why_job", "why_task"]
 
 MOST_REASONS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """An answer to "why": a title, sentences in the order of reading, and the candidates of brokerage if it matters."""
-
-    title: str
-    lines: tuple[str, ...]
-    table: Facts | None = None
 
 
 def why_task(ctx: Context, task_id: int) -> Explanation:
@@ -284,7 +276,7 @@ def _ended(ctx: Context, job: JobView) -> Iterable[str]:
     for one in job.errors:
         yield f"Error of {one.component}, code {one.code}: {one.text or 'no text'}."
     if job.wall_s is not None:
-        yield f"It ran {reasons.span(job.wall_s)} on {job.node or 'an unknown node'} at {job.site}."
+        yield f"It ran {span(job.wall_s)} on {job.node or 'an unknown node'} at {job.site}."
     others = [one for one in read.attempts(ctx, job.task_id, job.ordinal) if one.id != job.id]
     later = [one for one in others if one.attempt > job.attempt]
     if later:

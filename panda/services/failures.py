@@ -1,8 +1,8 @@
 """Why jobs fail: errors by component, code and fingerprint, with where they happen and which nodes stand out."""
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
+from panda.domain.views.failures import ErrorView, Failures, NodeView, SiteTally
 from panda.services.context import Context
 from panda.store import failures as store
 from panda.store.failures import FailureFilter
@@ -12,56 +12,6 @@ __all__ = ["ErrorView", "FailureFilter", "Failures", "NodeView", "SiteTally", "f
 LEAST_FAILURES = 3
 OUTLIER_SHARE = 0.8
 OTHERS_SHARE = 0.4
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorView:
-    """Errors that look alike once numbers and paths are taken out; `wall_s` is the wall time lost, `sample` a job."""
-
-    component: str
-    code: int
-    fingerprint: str
-    jobs: int
-    wall_s: float
-    first: datetime
-    last: datetime
-    sites: tuple[str, ...]
-    nodes: tuple[str, ...]
-    tasks: tuple[int, ...]
-    sample: int
-    words: str
-
-
-@dataclass(frozen=True, slots=True)
-class NodeView:
-    """A worker node's jobs that ended; `failed_wall_s` is the median wall time (s) of the failed ones."""
-
-    site: str | None
-    node: str
-    failed: int
-    finished: int
-    failed_wall_s: float | None
-    last: datetime
-    black_hole: bool
-
-
-@dataclass(frozen=True, slots=True)
-class SiteTally:
-    """Jobs that ended at a site."""
-
-    site: str | None
-    failed: int
-    finished: int
-
-
-@dataclass(frozen=True, slots=True)
-class Failures:
-    """What failed in a window of time."""
-
-    since: datetime
-    errors: tuple[ErrorView, ...]
-    nodes: tuple[NodeView, ...]
-    sites: tuple[SiteTally, ...]
 
 
 def failures(

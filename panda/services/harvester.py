@@ -1,11 +1,9 @@
 """Harvester's side of supply: its signs of life, what it says of its workers, and commands of operators to it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
 
 from panda.domain.harvester import Dialog, HarvesterBeat, HarvesterOrder, ServiceMetrics, Statistics, counts_of
+from panda.domain.views.harvester import Command, Instance, Measured, Said, Shown, Statistic
 from panda.errors import NotFound
 from panda.services.context import Context
 from panda.store import harvester as store
@@ -15,76 +13,6 @@ LATELY_S = 4 * 3600
 """Numbers of workers that are older say nothing of now (PanDA's own time for its worker statistics)."""
 
 KEPT_DAYS = 30
-
-
-@dataclass(frozen=True, slots=True)
-class Instance:
-    """A Harvester instance: `workers` counts its live ones by status, `last_text` is its last message."""
-
-    name: str
-    owner: str
-    host: str
-    version: str | None
-    started_at: datetime | None
-    first_heard_at: datetime
-    heard_at: datetime
-    details: dict[str, object]
-    workers: dict[str, int]
-    commands_waiting: int
-    last_level: str | None
-    last_text: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Statistic:
-    """How many workers of one kind an instance had at a queue when it last said so."""
-
-    queue: str
-    harvester: str
-    job_type: str
-    resource_type: str
-    status: str
-    n: int
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """A command to an instance: waiting, fetched, acknowledged."""
-
-    id: int
-    harvester: str
-    command: str
-    arguments: object
-    ack_requested: bool
-    who: str
-    created_at: datetime
-    fetched_at: datetime | None
-    acknowledged_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """A message of an agent of Harvester."""
-
-    harvester: str
-    number: int
-    module: str
-    about: str
-    level: str
-    text: str
-    said_at: datetime
-    heard_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """The newest measurement of a Harvester host."""
-
-    harvester: str
-    host: str
-    at: datetime
-    metrics: dict[str, object]
 
 
 def heartbeat(ctx: Context, beat: HarvesterBeat) -> None:
@@ -173,16 +101,6 @@ def metrics(ctx: Context) -> list[Measured]:
     """The newest measurement of every host."""
     with ctx.engine.connect() as connection:
         return [Measured(**row) for row in store.metrics(connection)]
-
-
-class Shown(StrEnum):
-    """What there is to see of Harvester."""
-
-    HARVESTERS = "harvesters"
-    STATISTICS = "statistics"
-    COMMANDS = "commands"
-    DIALOGS = "dialogs"
-    METRICS = "metrics"
 
 
 def shown(ctx: Context, show: Shown, *, limit: int | None = None, offset: int = 0) -> Sequence[object]:

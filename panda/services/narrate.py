@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from panda.domain.states import FINAL_TASK
+from panda.domain.views.work import TaskView
 from panda.services import explain, read, reasons
 from panda.services.context import Context
 from panda.services.read import TaskFilter
@@ -83,7 +84,7 @@ def narrate(ctx: Context, task_id: int) -> Narration:
     )
 
 
-def _links(ctx: Context, task: read.TaskView) -> tuple[tuple[str, str], ...]:
+def _links(ctx: Context, task: TaskView) -> tuple[tuple[str, str], ...]:
     """Say where the same is shown with more."""
     home = ctx.settings.api_url
     return (
@@ -108,7 +109,7 @@ def _brokerage(ctx: Context, task_id: int) -> list[dict[str, object]]:
     return [dict(zip(facts.columns, row, strict=True)) for row in facts.rows]
 
 
-def _chain(ctx: Context, task: read.TaskView) -> str:
+def _chain(ctx: Context, task: TaskView) -> str:
     """Draw the task between its parents and children as a Mermaid graph, with jobs, and colours of their ends."""
     family = [*_parents(ctx, task), task]
     children = read.tasks(ctx, TaskFilter(parent_id=task.id), limit=MOST_CHILDREN + 1)
@@ -128,9 +129,9 @@ def _chain(ctx: Context, task: read.TaskView) -> str:
     return "\n".join(lines)
 
 
-def _parents(ctx: Context, task: read.TaskView) -> list[read.TaskView]:
+def _parents(ctx: Context, task: TaskView) -> list[TaskView]:
     """Give the task's parent, its parent's parent and so on, the first one first."""
-    found: list[read.TaskView] = []
+    found: list[TaskView] = []
     current = task
     while current.parent_id is not None and len(found) < MOST_PARENTS:
         current = read.task(ctx, current.parent_id)

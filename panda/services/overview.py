@@ -1,40 +1,12 @@
 """Everything at a glance: tasks, jobs, sites, pilots, transfers, and what operators must know."""
 
-from dataclasses import dataclass
-from datetime import datetime
-
+from panda.domain.views.grid import Overview, UnderWay
 from panda.services import survey
 from panda.services.context import Context
-from panda.services.survey import IncidentView, SiteView
 from panda.store import counters
 from panda.store import overview as store
 
 INCIDENTS = 10
-
-
-@dataclass(frozen=True, slots=True)
-class UnderWay:
-    """Blocks of one kind on their way to a storage, in one state."""
-
-    kind: str
-    rse: str
-    state: str
-    n: int
-    oldest: datetime
-    error: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Overview:
-    """The system at one moment: tasks by stage, jobs by state, pilots by status; the latest warnings and errors."""
-
-    at: datetime
-    tasks: dict[str, int]
-    jobs: dict[str, int]
-    pilots: dict[str, int]
-    sites: tuple[SiteView, ...]
-    transfers: tuple[UnderWay, ...]
-    incidents: tuple[IncidentView, ...]
 
 
 def overview(ctx: Context, *, incidents: bool = True) -> Overview:

@@ -18,12 +18,12 @@ from panda.ddm.port import Did, FileInfo, ReplicaState
 from panda.domain.cut import CutLimits, FileSize, Part, jobs_with_input, jobs_without_input, rule_of
 from panda.domain.names import bare_name, scope_of
 from panda.domain.templates import JobNumbers, fill, lfn_of
+from panda.domain.views.answers import Choice, Preview, PreviewJob
 from panda.domain.work import EVERY_FILE, Split, TaskRequest
 from panda.errors import Refused
 from panda.services import reasons, submit
 from panda.services.assign import REFILL_S, locate, thresholds, with_remaining
 from panda.services.context import Context
-from panda.services.reasons import Facts
 from panda.services.remedies import remedies
 from panda.store import facts, selection
 
@@ -37,41 +37,6 @@ class Expected:
 
     files: int
     events_per_file: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PreviewJob:
-    """One of the first jobs; the numbers of the task and job in its names are 0, they do not exist yet."""
-
-    number: int
-    parameters: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    n_events: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """A decision of brokerage as it would be now: what is chosen, in words, with every candidate."""
-
-    chosen: str | None
-    words: str
-    candidates: Facts
-
-
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """A request as it would be expanded and brokered now."""
-
-    name: str
-    jobs: int
-    bunches: int
-    rule: str
-    input_files: int
-    input_bytes: int
-    first: tuple[PreviewJob, ...]
-    cloud: Choice
-    site: Choice | None
 
 
 def preview(ctx: Context, request: TaskRequest, expected: Expected | None = None) -> Preview:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, RowMapping
 
@@ -11,6 +11,8 @@ from panda.brokerage.decision import Candidate, CloudDecision, SiteDecision, Ver
 from panda.brokerage.journal import from_json
 from panda.brokerage.matching import ClassFacts, refusal
 from panda.ddm.port import DdmError, Did, ReplicaState, TransferState, TransferStatus
+from panda.domain.views.answers import Facts
+from panda.domain.words import ago, clock, counted, size, span
 from panda.services.context import Context
 from panda.services.remedies import names, remedies
 from panda.services.supply import STALE_S, slots
@@ -25,57 +27,11 @@ LOOKED_AT = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """A table that belongs to an explanation; every cell is a text ready to be shown."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Decided:
     """A brokerage decision in words, and its candidates as a table."""
 
     lines: tuple[str, ...]
     table: Facts
-
-
-def ago(now: datetime, then: datetime | None) -> str:
-    """Say how long ago something was, in its largest unit: `5 min ago`; never, if there is no time."""
-    if then is None:
-        return "never"
-    return f"{span((now - then).total_seconds())} ago"
-
-
-def lasting(now: datetime, since: datetime) -> str:
-    """Say how long something has lasted."""
-    return span((now - since).total_seconds())
-
-
-def span(seconds: float) -> str:
-    """Say a time span in its largest unit that fits."""
-    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(seconds, 0):.0f} s"
-
-
-def clock(then: datetime) -> str:
-    """Say a point in time, in UTC."""
-    return then.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def size(n_bytes: float) -> str:
-    """Say a number of bytes with its unit (powers of 1000)."""
-    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if n_bytes >= scale:
-            return f"{n_bytes / scale:.3g} {unit}"
-    return f"{n_bytes:.0f} B"
-
-
-def counted(n: int, noun: str, plural: str = "") -> str:
-    """Say how many there are of something."""
-    return f"{n} {noun if n == 1 else plural or noun + 's'}"
 
 
 def cloud_choice(now: datetime, row: RowMapping) -> Decided:

@@ -1,135 +1,18 @@
 """Looking over the whole: sites with their jobs, pilots, datasets, transfers and incidents."""
 
 from collections import defaultdict
-from dataclasses import dataclass
-from datetime import datetime
 
 from panda.domain.states import FINAL_JOB
+from panda.domain.views.grid import IncidentView, SiteView, WorkerView
+from panda.domain.views.work import DatasetView, TaskInputView, TransferSummary, WholeTask
 from panda.errors import NotFound
 from panda.services import read
 from panda.services.context import Context
-from panda.services.read import TaskView
 from panda.store import counters
 from panda.store import read as store_read
 from panda.store import survey as store
 
 _FINAL = frozenset(one.value for one in FINAL_JOB)
-
-
-@dataclass(frozen=True, slots=True)
-class SiteView:
-    """A site now: `pilots` are worker nodes seen in 3 h, `running_nodes` those of them that updated jobs.
-
-    `jobs` counts live jobs by state. Space is in GB as the storage declares it.
-    """
-
-    id: int
-    name: str
-    cloud: str
-    tier: int
-    is_tier1: bool
-    status: str
-    status_since: datetime
-    comment: str
-    rse: str
-    vos: tuple[str, ...]
-    releases: tuple[str, ...]
-    queues: tuple[str, ...]
-    space_gb: float | None
-    used_gb: float | None
-    pilots: int
-    running_nodes: int
-    jobs: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerView:
-    """A pilot as its factory describes it, and the jobs in its hand."""
-
-    factory: str
-    worker_id: int
-    queue: str
-    batch_id: str | None
-    status: str
-    node: str | None
-    cores: int
-    submitted_at: datetime | None
-    started_at: datetime | None
-    ended_at: datetime | None
-    seen_at: datetime
-    n_jobs: int
-    diag: str | None
-    computing_element: str | None
-    submission_host: str | None
-    resource_type: str | None
-    details: dict[str, object]
-    jobs: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class DatasetView:
-    """A dataset PanDA knows; while it is open, `n_files` and `bytes` grow with the jobs that end."""
-
-    id: int
-    scope: str
-    name: str
-    kind: str
-    task_id: int | None
-    state: str
-    n_files: int
-    bytes: int
-    created_at: datetime
-    closed_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class TaskInputView:
-    """A dataset that a task reads; `dataset_id` is missing until it was seen, `made_by` is the task that makes it."""
-
-    task_id: int
-    stream: str
-    role: str
-    dataset: str
-    dataset_id: int | None
-    n_files: int | None
-    state: str | None
-    made_by: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class TransferSummary:
-    """Blocks of one kind (dis: inputs to a site, sub: outputs home) in one state at one site."""
-
-    kind: str
-    state: str
-    site: str | None
-    n: int
-    n_files: int
-    bytes: int
-    oldest: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class IncidentView:
-    """Something operators must know, with its numbers."""
-
-    id: int
-    at: datetime
-    level: str
-    kind: str
-    about: str
-    text: str
-    numbers: dict[str, object]
-
-
-@dataclass(frozen=True, slots=True)
-class WholeTask:
-    """A production task with its data and its transfers."""
-
-    task: TaskView
-    inputs: tuple[TaskInputView, ...]
-    datasets: tuple[DatasetView, ...]
-    transfers: tuple[TransferSummary, ...]
 
 
 def whole_task(ctx: Context, task_id: int) -> WholeTask:

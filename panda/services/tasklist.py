@@ -7,10 +7,11 @@ from datetime import datetime
 from panda.auth.identity import Identity, reach_of
 from panda.domain.refine import BUILD
 from panda.domain.states import TaskStage
+from panda.domain.views.work import InputView, OutputView, TaskView
 from panda.errors import BadRequest, NotOwner
 from panda.services import read
 from panda.services.context import Context
-from panda.services.read import TaskFilter, TaskView
+from panda.services.read import TaskFilter
 from panda.store import taskfiles
 
 STAGES: Mapping[str, TaskStage] = {
@@ -111,13 +112,13 @@ def files(ctx: Context, task_id: int, kinds: frozenset[str]) -> list[FileView]:
     return [FileView(**row) for row in rows]
 
 
-def input_files_of(ctx: Context, job_ids: list[int]) -> dict[int, list[read.InputView]]:
+def input_files_of(ctx: Context, job_ids: list[int]) -> dict[int, list[InputView]]:
     """The input files of many jobs at once."""
     with ctx.engine.connect() as connection:
         rows = taskfiles.inputs_of_jobs(connection, job_ids)
-    found: dict[int, list[read.InputView]] = {}
+    found: dict[int, list[InputView]] = {}
     for row in rows:
-        view = read.InputView(
+        view = InputView(
             row["stream_name"], row["dataset"], row["scope"], row["lfn"], row["guid"], row["bytes"], row["adler32"],
             row["events"],
         )  # fmt: skip
@@ -125,12 +126,12 @@ def input_files_of(ctx: Context, job_ids: list[int]) -> dict[int, list[read.Inpu
     return found
 
 
-def output_files_of(ctx: Context, job_ids: list[int]) -> dict[int, list[read.OutputView]]:
+def output_files_of(ctx: Context, job_ids: list[int]) -> dict[int, list[OutputView]]:
     """The registered outputs of many jobs at once."""
     with ctx.engine.connect() as connection:
         rows = taskfiles.outputs_of_jobs(connection, job_ids)
-    found: dict[int, list[read.OutputView]] = {}
+    found: dict[int, list[OutputView]] = {}
     for row in rows:
         plain = dict(row)
-        found.setdefault(plain.pop("job_id"), []).append(read.OutputView(**plain))
+        found.setdefault(plain.pop("job_id"), []).append(OutputView(**plain))
     return found

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from panda.services import reasons
-from panda.services.failures import Failures, NodeView, SiteTally
-from panda.services.reasons import ago, counted
+from panda.domain.views.failures import Failures, NodeView, SiteTally
+from panda.domain.words import ago, counted, span
 from panda.services.remedies import names
 
 MOST_ERRORS = 3
@@ -37,7 +36,7 @@ def black_holes(found: Failures) -> list[str]:
 def _black_hole(one: NodeView, nodes: Sequence[NodeView]) -> str:
     others = [each for each in nodes if each.site == one.site and each.node != one.node]
     bad, good = sum(each.failed for each in others), sum(each.finished for each in others)
-    soon = f", each after {reasons.span(one.failed_wall_s)} (median)" if one.failed_wall_s is not None else ""
+    soon = f", each after {span(one.failed_wall_s)} (median)" if one.failed_wall_s is not None else ""
     share = f"{one.failed} of {one.failed + one.finished} jobs failed there{soon}"
     return (
         f"Worker node {one.node} of {one.site} is a black hole: {share}; of the other nodes' {bad + good} jobs {bad} "

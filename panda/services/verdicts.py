@@ -7,9 +7,9 @@ from sqlalchemy import Connection, RowMapping
 
 from panda.domain import shift
 from panda.domain.shift import Pace
+from panda.domain.views.grid import SiteView
+from panda.domain.words import ago, counted, size, span
 from panda.services.context import Context
-from panda.services.reasons import ago, counted, size, span
-from panda.services.survey import SiteView
 from panda.store import explain as store
 from panda.store import paces
 

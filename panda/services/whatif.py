@@ -1,34 +1,22 @@
 """`what-if`: the last brokerage of a task once more over what it saw then, with something changed; the difference."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy import RowMapping
 
 from panda.brokerage.decision import Candidate, CloudDecision, SiteDecision
 from panda.brokerage.journal import CloudRecord, RoundRecord, from_json, replay_cloud, replay_round
 from panda.brokerage.whatif import Change, changed_cloud, changed_round, parse
+from panda.domain.views.answers import Facts, WhatIf
+from panda.domain.words import clock, counted
 from panda.errors import BadRequest, NotFound
 from panda.services import read
 from panda.services.context import Context
-from panda.services.reasons import Facts, clock, counted
 from panda.store import explain as store
 
 NOBODY = "nobody"
 MOST_BUNCHES = 20
 Decision = CloudDecision | SiteDecision
-
-
-@dataclass(frozen=True, slots=True)
-class WhatIf:
-    """What would be decided otherwise, in words; every candidate of the decision that shows it, before and after."""
-
-    title: str
-    at: datetime
-    different: int
-    lines: tuple[str, ...]
-    candidates: Facts
 
 
 def what_if(ctx: Context, task_id: int, changes: Sequence[str]) -> WhatIf:

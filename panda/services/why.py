@@ -1,25 +1,13 @@
 """`why`: one question about anything, one readable answer from stored facts, with what would change it."""
 
 from collections.abc import Callable, Mapping
-from enum import StrEnum
 
+from panda.domain.views.answers import Explanation, Kind
 from panda.errors import BadRequest
 from panda.services import explain, read, why_dataset, why_pilot, why_site
 from panda.services.context import Context
-from panda.services.explain import Explanation
 
 __all__ = ["Explanation", "Kind", "task_of", "why"]
-
-
-class Kind(StrEnum):
-    """What can be asked about."""
-
-    TASK = "task"
-    BUNCH = "bunch"
-    JOB = "job"
-    SITE = "site"
-    PILOT = "pilot"
-    DATASET = "dataset"
 
 
 _NAMED: Mapping[Kind, Callable[[Context, str], Explanation]] = {

@@ -8,11 +8,11 @@ from sqlalchemy import RowMapping
 from panda.ddm.port import DatasetInfo, DdmError, Did, TransferState, TransferStatus
 from panda.domain.names import bare_name, scope_of
 from panda.domain.states import FINAL_TASK, TaskStage
+from panda.domain.views.answers import Explanation, Facts
+from panda.domain.words import ago, clock, counted, size
 from panda.errors import NotFound
 from panda.services import read
 from panda.services.context import Context
-from panda.services.explain import Explanation
-from panda.services.reasons import Facts, ago, clock, counted, size
 from panda.store import causes
 
 MOST = 5

@@ -7,10 +7,10 @@ from sqlalchemy import Connection, RowMapping
 
 from panda.brokerage.matching import ClassFacts, refusal
 from panda.brokerage.snapshot import Needs
+from panda.domain.views.answers import Explanation
+from panda.domain.words import ago, clock, counted, lasting
 from panda.errors import BadRequest, NotFound
 from panda.services.context import Context
-from panda.services.explain import Explanation
-from panda.services.reasons import ago, clock, counted, lasting
 from panda.services.supply import STALE_S, slots
 from panda.store import causes
 from panda.store import supply as store

@@ -8,13 +8,14 @@ from sqlalchemy import Connection, RowMapping
 
 from panda.brokerage.decision import Candidate
 from panda.brokerage.journal import from_json
+from panda.domain.views.answers import Explanation, Facts
+from panda.domain.views.failures import NodeView
+from panda.domain.views.grid import SiteView
+from panda.domain.words import ago, clock, counted, lasting
 from panda.services import reasons, survey
 from panda.services.context import Context
-from panda.services.explain import Explanation
-from panda.services.failures import NodeView, failures
-from panda.services.reasons import Facts, ago, clock, counted, lasting
+from panda.services.failures import failures
 from panda.services.remedies import remedies
-from panda.services.survey import SiteView
 from panda.services.trouble import failing
 from panda.services.verdicts import dead_site, slow_way, stuck_storage
 from panda.store import causes

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from panda.domain.states import JobStatus
-from panda.services.reasons import ago, size, span
+from panda.domain.words import ago, size, span
 
 # What a word looks like; a job's state has a look of its own name (monitor.css).
 LOOKS: Mapping[str, str] = {

@@ -10,6 +10,8 @@ from fastapi import APIRouter, Query
 from panda.auth.identity import Reach, reach_of
 from panda.domain.names import bare_name
 from panda.domain.states import FINAL_TASK, JobStatus, TaskStage
+from panda.domain.views.answers import Kind
+from panda.domain.views.harvester import Shown
 from panda.errors import Forbidden
 from panda.services import failures, files, harvester, overview, ownership, read, survey, why
 from panda.services.read import TaskFilter
@@ -171,7 +173,7 @@ def get_workers(
 def get_harvester(
     ctx: Ctx,
     _caller: Annotated[Identity, permit(Policy.READ_DEMAND)],
-    show: harvester.Shown,
+    show: Shown,
     limit: Limit = None,
     offset: Offset = 0,
 ) -> WireResponse:
@@ -215,13 +217,13 @@ def get_transfers(
 
 @router.get("/why", response_model=Envelope)
 def get_why(
-    kind: Annotated[why.Kind, Query()], name: Annotated[Name, Query()], ctx: Ctx, caller: TaskReader
+    kind: Annotated[Kind, Query()], name: Annotated[Name, Query()], ctx: Ctx, caller: TaskReader
 ) -> WireResponse:
     """Why a task, bunch, job, site, pilot or dataset is as it is, and what would change it.
 
     `name` is a number, the name of a site or dataset, or `factory:number` of a pilot.
     """
-    if kind is why.Kind.DATASET:
+    if kind is Kind.DATASET:
         _check_dataset(ctx, caller, bare_name(name))
     else:
         _check(ctx, caller, why.task_of(ctx, kind, name))

@@ -11,10 +11,10 @@ from panda.brokerage.decision import Candidate, CloudDecision, Rejection, SiteDe
 from panda.brokerage.journal import to_json
 from panda.ddm.port import DatasetSpec, Did, FileSpec, RseSpec, TransferRequest
 from panda.domain.states import BunchState
+from panda.domain.views.answers import Explanation
 from panda.errors import NotFound
 from panda.services import explain
 from panda.services.context import Context
-from panda.services.explain import Explanation
 from panda.store import placement, schema
 from tests.support.builders import a_bunch, a_class, a_job, a_site, a_task, an_event, jobs_of
 

@@ -8,9 +8,10 @@ import pytest
 
 from panda.domain.dispatch import ErrorPair, HandedJob
 from panda.domain.states import JobStatus
+from panda.domain.views.answers import Kind
 from panda.domain.work import Split
 from panda.services import failures, upkeep
-from panda.services.why import Kind, why
+from panda.services.why import why
 from tests.support.campaign import T1, T2, Campaign, a_reader, an_evgen
 
 GONE = "UPDATE pilot_activity SET last_get_job = now() - interval '5 h', last_update_job = NULL WHERE site_id = {site}"

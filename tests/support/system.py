@@ -27,6 +27,7 @@ from panda.cli.ports import free_port
 from panda.cli.runs import RunFile, end_all, left_behind
 from panda.cli.up import PART_NAMES
 from panda.domain.states import FINAL_TASK
+from panda.domain.views.work import TaskView
 from panda.embedded import EmbeddedCluster
 from panda.proddb import engine as proddb
 from panda.services import read
@@ -181,7 +182,7 @@ class System:
         """Return the stages of production tasks when all have ended."""
         wanted = list(tasks)
 
-        def ended() -> list[read.TaskView] | None:
+        def ended() -> list[TaskView] | None:
             views = [read.task(self.ctx, one) for one in wanted]
             return views if all(one.stage in FINAL_TASK for one in views) else None
 

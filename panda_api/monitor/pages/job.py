@@ -2,10 +2,10 @@
 
 from dataclasses import asdict
 
+from panda.domain.views.work import JobView
+from panda.domain.words import clock
 from panda.errors import NotFound
 from panda.services import explain, joblog, read
-from panda.services.read import JobView
-from panda.services.reasons import clock
 from panda_api.monitor.asked import Vocabulary, address
 from panda_api.monitor.blocks import Block, Column, Fact, Facts, Page, Prose, Table
 from panda_api.monitor.pages.linked import dataset_link, job_link, site_link, site_page

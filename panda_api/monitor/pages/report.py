@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 from panda.domain import shift
 from panda.domain.pattern import parse
+from panda.domain.words import span
 from panda.services import verdicts
 from panda.services.monitor import data, errors, operations, overview
-from panda.services.reasons import span
 from panda_api.monitor.asked import Vocabulary, address, only
 from panda_api.monitor.blocks import Column, Page, Row, Table, Tile, Tiles
 from panda_api.monitor.routes import Look, PageSpec

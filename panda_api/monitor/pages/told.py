@@ -1,6 +1,6 @@
 """An explanation as blocks of a page."""
 
-from panda.services.explain import Explanation
+from panda.domain.views.answers import Explanation
 from panda_api.monitor.blocks import Block, Column, Prose, Table
 
 

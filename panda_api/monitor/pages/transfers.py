@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from panda.ddm.port import Health
 from panda.ddm.traffic import Tally, Traffic, TrafficWanted
 from panda.domain import shift
+from panda.domain.words import size
 from panda.services.monitor import data
-from panda.services.reasons import size
 from panda_api.monitor.asked import Asked, Vocabulary, address, only
 from panda_api.monitor.blocks import Block, Column, Page, Row, Table, Tile, Tiles
 from panda_api.monitor.charts import Line, Matrix, Plot, Square, View
