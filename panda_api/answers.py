@@ -5,13 +5,14 @@ from collections.abc import Sequence
 import orjson
 from pydantic import ValidationError
 
-from panda.domain.dispatch import HandedJob, UpdateAnswer
+from panda.domain.dispatch import HandedJob, JobUpdate, UpdateAnswer
 from panda.errors import BadRequest
 from panda.settings import Settings
 from panda_api.envelope import as_json, failure, success
 from panda_api.errors import described, field_name, sentence
 from panda_api.render import NO_JOBS, STATUS_INVALID, STATUS_OK, job_json, no_jobs, wire_update
-from panda_api.wire.pilot import UpdateJob, UpdateJobsBulk
+from panda_api.wire.beats import update_of
+from panda_api.wire.pilot import UpdateJobsBulk
 
 
 def jobs_envelope(settings: Settings, jobs: Sequence[HandedJob]) -> dict[str, object]:
@@ -40,7 +41,7 @@ def update_envelope(job_id: int, answer: UpdateAnswer) -> dict[str, object]:
     return success(wire_update(answer), answer.note)
 
 
-Part = UpdateJob | dict[str, object]
+Part = JobUpdate | dict[str, object]
 """One update of many: as it was understood, or the envelope that says why it was not."""
 
 
@@ -51,7 +52,7 @@ def parts_of(told: UpdateJobsBulk) -> list[Part]:
 
 def _part(raw: dict[str, object]) -> Part:
     try:
-        return UpdateJob.model_validate(raw)
+        return update_of(raw)
     except ValidationError as error:
         found = error.errors()
         names = [field_name(("", *one["loc"])) for one in found]
@@ -62,4 +63,4 @@ def _part(raw: dict[str, object]) -> Part:
 def bulk_envelope(parts: Sequence[Part], answers: Sequence[UpdateAnswer]) -> dict[str, object]:
     """The answer to a bulk: one envelope for each update, in order; `answers` are those to the understood ones."""
     left = iter(answers)
-    return success([update_envelope(one.job_id, next(left)) if isinstance(one, UpdateJob) else one for one in parts])
+    return success([update_envelope(one.job_id, next(left)) if isinstance(one, JobUpdate) else one for one in parts])

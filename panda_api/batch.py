@@ -64,15 +64,22 @@ class Lane(Generic[Asked, Given]):
     """Requests of one kind, and what serves many of them in one transaction of a connection."""
 
     def __init__(
-        self, serve: Callable[[Connection, Sequence[Asked]], Sequence[Given]], name: str, *, pace_s: float = 0.0
+        self,
+        serve: Callable[[Connection, Sequence[Asked]], Sequence[Given]],
+        name: str,
+        *,
+        pace_s: float = 0.0,
+        most: int = BATCH,
     ) -> None:
         self.serve = serve
         self.name = name
         self.pace_s = pace_s
         """Least time between two batches that are not full: what nobody is in a hurry for gathers meanwhile."""
+        self.most = most
+        """Most requests in one transaction."""
         self.waiting: deque[_Waiting[Asked]] = deque()
         self.next_at = 0.0
-        self._expected = BATCH
+        self._expected = most
 
     def is_due(self, now: float, *, beside: bool) -> bool:
         """Whether a batch is worth its transaction now; beside a running one it has to be large."""
@@ -84,12 +91,12 @@ class Lane(Generic[Asked, Given]):
     def began(self, now: float) -> None:
         """Note that a batch was taken out."""
         self.next_at = now + self.pace_s
-        self._expected = BATCH
+        self._expected = self.most
 
     def answered(self, n: int, now: float) -> None:
         """Note that so many were answered, who may all come back."""
         if n >= GATHER_FROM and not self.pace_s:
-            self._expected = min(BATCH, n + len(self.waiting))
+            self._expected = min(self.most, n + len(self.waiting))
             self.next_at = now + GATHER_S
 
 
@@ -212,7 +219,7 @@ class Batcher:
             self._start(min(due, key=lambda one: one.waiting[0].since), now)
 
     def _start(self, lane: Lane[Any, Any], now: float) -> None:
-        batch = [lane.waiting.popleft() for _ in range(min(BATCH, len(lane.waiting)))]
+        batch = [lane.waiting.popleft() for _ in range(min(lane.most, len(lane.waiting)))]
         lane.began(now)
         slot = self._idle.pop()
         slot.began = now

@@ -26,11 +26,15 @@ from panda_api.errors import DATABASE_LOST, database_lost, defect, refusal
 from panda_api.heads import Heads
 from panda_api.parked import Parked
 from panda_api.security import Callers, Headers, Policy, may
-from panda_api.wire.pilot import AcquireJobs, UpdateJob, UpdateJobsBulk
+from panda_api.wire.beats import update_of
+from panda_api.wire.pilot import AcquireJobs, UpdateJobsBulk
 
 PREFIX = "/api/v1/pilot/"
 BEAT_PACE_S = 0.05
 """Signs of life come every half hour and are in no hurry; gathered, one costs a fifth (performance.md 6)."""
+
+MANY = 256
+"""Most updates of a transaction where they come many at a time, from who speaks for many pilots."""
 
 TRUST_S = 0.25
 """So old may be what is known of a queue while a pilot gets a job by it: a change is that late for a busy queue."""
@@ -40,7 +44,7 @@ Made: TypeAlias = Callable[[Any], bytes]
 """What makes the body of an answer from what the future of a call brings."""
 
 Begun: TypeAlias = tuple["asyncio.Future[Any]", Made]
-Begin: TypeAlias = Callable[[object], Begun]
+Begin: TypeAlias = Callable[[dict[str, object]], Begun]
 Answer: TypeAlias = tuple[int, bytes, bytes]
 """Status, lines of headers, body."""
 
@@ -66,7 +70,8 @@ class HotLanes:
         self.acquire = Lane(acquire, "acquire")
         self.report = Lane(report, "report")
         self.beat = Lane(report, "beat", pace_s=BEAT_PACE_S)
-        self.batcher = Batcher(context.engine, (self.acquire, self.report, self.beat))
+        self.many = Lane(report, "many", most=MANY)
+        self.batcher = Batcher(context.engine, (self.acquire, self.report, self.beat, self.many))
 
     def lane_of(self, news: JobUpdate) -> Lane[JobUpdate, UpdateAnswer]:
         """Reports that end a job do not wait in one batch with signs of life."""
@@ -84,10 +89,11 @@ class HotLanes:
 
     async def all_updated(self, news: Sequence[JobUpdate]) -> list[UpdateAnswer]:
         """What somebody hears who reports on many jobs, in order; nothing before all is committed."""
-        answers = self.batcher.ask(self.report, news)
-        if len(answers) > 1:
-            await asyncio.wait(answers)
-        return [await one for one in answers]
+        answers = self.batcher.ask(self.many, news)
+        for one in answers:
+            if not one.done():
+                await asyncio.wait([one])
+        return [one.result() for one in answers]
 
 
 class HotCalls:
@@ -142,7 +148,7 @@ class HotCalls:
             return 200, b"content-length: %d\r\ncontent-type: application/json\r\n" % len(body), body
         return response.status_code, as_lines(response.raw_headers), bytes(response.body)
 
-    def _acquire(self, value: object) -> Begun:
+    def _acquire(self, value: dict[str, object]) -> Begun:
         wanted = _understood(AcquireJobs, value)
         if wanted.is_rare:
             raise _Cold  # Harvester gets other dictionaries; jobs of one task are looked for in another way
@@ -183,15 +189,17 @@ class HotCalls:
                 ask = first._replace(remaining_s=max(0, int(first.remaining_s - seconds + end - loop.time())))
         return ()
 
-    def _update(self, value: object) -> Begun:
-        told = _understood(UpdateJob, value)
-        news = told.update()
+    def _update(self, value: dict[str, object]) -> Begun:
+        try:
+            news = update_of(value)
+        except ValidationError:
+            raise _Cold from None
         (answer,) = self._lanes.batcher.ask(self._lanes.lane_of(news), [news])
-        return answer, lambda found: as_json(update_envelope(told.job_id, found))
+        return answer, lambda found: as_json(update_envelope(news.job_id, found))
 
-    def _update_bulk(self, value: object) -> Begun:
+    def _update_bulk(self, value: dict[str, object]) -> Begun:
         parts = parts_of(_understood(UpdateJobsBulk, value))
-        good = [one.update() for one in parts if isinstance(one, UpdateJob)]
+        good = [one for one in parts if isinstance(one, JobUpdate)]
         answers = asyncio.ensure_future(self._lanes.all_updated(good))
         return answers, lambda found: as_json(bulk_envelope(parts, found))
 
@@ -206,7 +214,7 @@ def _failed(error: Exception) -> Begun:
     return failed, bytes
 
 
-def _value(body: bytes) -> object:
+def _value(body: bytes) -> dict[str, object]:
     try:
         value = parsed(body)
     except (ValueError, PandaError):

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from panda.domain.dispatch import JobUpdate
 from panda.services import dispatch, ownership, read, supply
 from panda_api.answers import bulk_envelope, jobs_envelope, parts_of, update_envelope
 from panda_api.body import WireRoute
@@ -43,7 +44,7 @@ def update_jobs_bulk(
 ) -> WireResponse:
     """Updates of many jobs: one envelope for each, in order; one that cannot be read does not lose the others."""
     parts = parts_of(told)
-    answers = dispatch.update_many(ctx, [one.update() for one in parts if isinstance(one, UpdateJob)])
+    answers = dispatch.update_many(ctx, [one for one in parts if isinstance(one, JobUpdate)])
     return WireResponse(bulk_envelope(parts, answers))
 
 

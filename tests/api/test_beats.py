@@ -1,0 +1,70 @@
+"""Signs of life in plain words mean what the request's model makes of them; everything else is left to the model."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from panda_api.wire import beats
+from panda_api.wire.beats import update_of
+from panda_api.wire.pilot import UpdateJob
+
+PLAIN = {
+    "job_id": 7, "job_status": "running", "attempt_nr": 1, "lease": 2, "site_name": "ALPHA", "node": "wn1.cern.ch",
+    "batch_id": "12.3", "scheduler_id": "factory", "pilot_id": "p1", "start_time": "2026-11-08 14:00:00",
+    "core_count": 8, "cpu_consumption_time": 80, "max_rss": 1000, "n_events": 3, "pilot_error_code": 0,
+    "trans_exit_code": 0, "exe_error_code": 0, "pilot_error_diag": "", "exe_error_diag": "",
+}  # fmt: skip
+
+TEXTS = [
+    "", " ", "None", " NULL ", "null", "0", "7", "running", "starting", "finished", "failed", "x\x07", "n" * 255,
+    "n" * 256, "Zürich", "2026-11-08 14:00:00", "2026-11-08T14:00:00", "2026-11-08 14:00:0x",
+    "datetime/2026-11-08 14:00:00.000000", "a\u2003b", "\u2003",
+]  # fmt: skip
+ODD = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 3),
+    st.sampled_from([2**31 - 1, 2**31, 2**63, -1]),
+    st.floats(),
+    st.sampled_from(TEXTS),
+    st.text(max_size=20),
+    st.lists(st.integers(), max_size=1),
+    st.dictionaries(st.text(max_size=2), st.none(), max_size=1),
+)
+
+
+def by_the_model(raw: dict[str, Any]) -> object:
+    try:
+        return UpdateJob.model_validate(raw).update()
+    except ValidationError as error:
+        return error.errors(include_context=False, include_url=False)
+
+
+def by_the_short_way(raw: dict[str, Any]) -> object:
+    try:
+        return update_of(raw)
+    except ValidationError as error:
+        return error.errors(include_context=False, include_url=False)
+
+
+@settings(max_examples=400)
+@given(
+    changes=st.dictionaries(st.sampled_from([*PLAIN, "stdout", "job_output_report", "other"]), ODD, max_size=4),
+    left_out=st.sets(st.sampled_from(list(PLAIN))),
+)
+def test_both_ways_understand_the_same(changes: dict[str, Any], left_out: set[str]) -> None:
+    raw = {name: value for name, value in PLAIN.items() if name not in left_out} | changes
+    # Compared as texts: a number that is none is not equal to itself.
+    assert repr(by_the_short_way(raw)) == repr(by_the_model(raw))
+
+
+@pytest.mark.parametrize("status", ["starting", "running"])
+def test_plain_words_do_not_need_the_model(status: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = UpdateJob.model_validate(PLAIN | {"job_status": status}).update()
+    monkeypatch.delattr(beats, "UpdateJob")
+    assert update_of(PLAIN | {"job_status": status}) == expected
+    with pytest.raises(NameError):
+        update_of(PLAIN | {"job_status": "finished"})
