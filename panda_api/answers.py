@@ -1,6 +1,7 @@
 """The envelopes of pilots' calls, for the documented routes and for the hot way in front of them alike."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import orjson
 from pydantic import ValidationError
@@ -41,6 +42,16 @@ def update_envelope(job_id: int, answer: UpdateAnswer) -> dict[str, object]:
     return success(wire_update(answer), answer.note)
 
 
+@lru_cache(maxsize=1024)
+def _update_said(answer: UpdateAnswer) -> bytes:
+    return as_json(update_envelope(0, answer))
+
+
+def update_json(job_id: int, answer: UpdateAnswer) -> bytes:
+    """The JSON of `update_envelope`; it names the job only where there is none."""
+    return _update_said(answer) if answer.known else as_json(update_envelope(job_id, answer))
+
+
 Part = JobUpdate | dict[str, object]
 """One update of many: as it was understood, or the envelope that says why it was not."""
 
@@ -63,4 +74,7 @@ def _part(raw: dict[str, object]) -> Part:
 def bulk_envelope(parts: Sequence[Part], answers: Sequence[UpdateAnswer]) -> dict[str, object]:
     """The answer to a bulk: one envelope for each update, in order; `answers` are those to the understood ones."""
     left = iter(answers)
-    return success([update_envelope(one.job_id, next(left)) if isinstance(one, JobUpdate) else one for one in parts])
+    said = [
+        orjson.Fragment(update_json(one.job_id, next(left))) if isinstance(one, JobUpdate) else one for one in parts
+    ]
+    return success(said)

@@ -18,7 +18,7 @@ from panda.errors import Forbidden, PandaError
 from panda.services import dispatch
 from panda.services.board import Board
 from panda.services.context import Context
-from panda_api.answers import bulk_envelope, jobs_json, parts_of, update_envelope
+from panda_api.answers import bulk_envelope, jobs_json, parts_of, update_json
 from panda_api.batch import Batcher, Lane
 from panda_api.body import DEPTH_LIMIT, depth_exceeds, parsed
 from panda_api.envelope import as_json
@@ -195,7 +195,7 @@ class HotCalls:
         except ValidationError:
             raise _Cold from None
         (answer,) = self._lanes.batcher.ask(self._lanes.lane_of(news), [news])
-        return answer, lambda found: as_json(update_envelope(news.job_id, found))
+        return answer, lambda found: update_json(news.job_id, found)
 
     def _update_bulk(self, value: dict[str, object]) -> Begun:
         parts = parts_of(_understood(UpdateJobsBulk, value))

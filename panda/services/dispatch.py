@@ -32,6 +32,8 @@ _DEAD = frozenset({JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.CLOSED})
 BEATS = frozenset({JobStatus.STARTING, JobStatus.RUNNING})
 _ENDS = frozenset({JobStatus.FINISHED, JobStatus.FAILED})
 
+_TAKEN = UpdateAnswer(accepted=True)
+
 # Serialization failure, deadlock, lock not available: troubles of some rows, not of all.
 _OF_ONE_ROW = frozenset({"40001", "40P01", "55P03"})
 
@@ -135,7 +137,7 @@ def _take_turn(
         if found is None:
             left[place] = one
             continue
-        answers[place] = UpdateAnswer(accepted=True, command=found.command)
+        answers[place] = _TAKEN if found.command is None else UpdateAnswer(accepted=True, command=found.command)
         if one.node:
             nodes.add((found.site_id, one.node))
     if not left:

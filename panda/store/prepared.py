@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import psycopg2
 from sqlalchemy import Connection
@@ -57,12 +57,19 @@ class Prepared:
 
 def numbers(values: Iterable[int | float | None]) -> str:
     """Numbers as the text of an array; None is null."""
-    return "{" + ",".join("NULL" if one is None else str(one) for one in values) + "}"
+    every = list(values)
+    words = map(str, every) if None not in every else ["NULL" if one is None else str(one) for one in every]
+    return "{" + ",".join(words) + "}"
 
 
 def texts(values: Iterable[str | None]) -> str:
     """Texts as the text of an array; None is null."""
-    return "{" + ",".join("NULL" if one is None else _quoted(one) for one in values) + "}"
+    every = list(values)
+    if every and None not in every:
+        plain = '","'.join(cast("list[str]", every))
+        if "\\" not in plain and plain.count('"') == 2 * (len(every) - 1):
+            return '{"' + plain + '"}'
+    return "{" + ",".join(["NULL" if one is None else _quoted(one) for one in every]) + "}"
 
 
 def _quoted(value: str) -> str:

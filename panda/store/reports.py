@@ -162,7 +162,7 @@ def beat(connection: Connection, news: Sequence[JobUpdate]) -> list[Beat]:
         nodes=texts(one.node for one in news),
         batches=texts(one.batch_id for one in news),
     )
-    return [Beat(*row) for row in rows]
+    return list(map(Beat._make, rows))
 
 
 def lock(connection: Connection, jobs: Sequence[int]) -> dict[int, Held]:
@@ -172,7 +172,7 @@ def lock(connection: Connection, jobs: Sequence[int]) -> dict[int, Held]:
     """
     ids = numbers(jobs)
     _LOCK.run(connection, jobs=ids)
-    return {row[0]: Held(*row) for row in _READ.run(connection, jobs=ids)}
+    return {row[0]: Held._make(row) for row in _READ.run(connection, jobs=ids)}
 
 
 def step(connection: Connection, steps: Sequence[Step]) -> set[int]:
