@@ -5,7 +5,7 @@ After the call the block's state is asked once, because its completion may have 
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -22,6 +22,9 @@ from panda.store import blocks, inputs, queue, work
 from panda.store.blocks import BlockFile
 
 CHUNK = 200
+JOBS_AT_ONCE = 5000
+"""Most jobs that one transaction activates: whoever wants their classes meanwhile waits for its end."""
+
 LIFETIME = timedelta(days=7)
 _ENDED = frozenset({TransferState.CANCELLED, TransferState.EXPIRED})
 
@@ -48,14 +51,32 @@ def stage(ctx: Context, lease: Lease) -> Staged:
         if not bunches:
             break
         missing = _missing(ctx, bunches, files) if task["ddm_mode"] != "none" else {}
-        for row in bunches:
+        for some in _together(bunches, missing):
             with fenced(ctx, lease) as connection:
-                if blocks.lock_unstaged(connection, row["id"], row["generation"]):
-                    _settle(ctx, connection, task, row, missing.get(row["id"], []))
-                    staged += 1
-                    activated += len(queue.activate(connection, [row["id"]], why="inputs are local", who="stage"))
+                found = blocks.lock_unstaged(connection, some)
+                for row in some:
+                    if row["id"] in found and row["id"] in missing:
+                        _plan(ctx, connection, task, row, missing[row["id"]])
+                blocks.settle(connection, sorted(found))
+                staged += len(found)
+                activated += len(queue.activate(connection, sorted(found), why="inputs are local", who="stage"))
     asked, error = request_planned(ctx, lease.task_id)
     return Staged(staged, asked, activated, f"AwaitingTransfers: {error}" if error else None)
+
+
+def _together(bunches: Sequence[RowMapping], missing: Mapping[int, object]) -> Iterator[list[RowMapping]]:
+    """Which bunches are settled in one transaction: many that lack nothing, each other one alone."""
+    local: list[RowMapping] = []
+    for row in bunches:
+        if row["id"] in missing:
+            yield [row]
+            continue
+        if local and sum(one["n_jobs"] for one in local) + row["n_jobs"] > JOBS_AT_ONCE:
+            yield local
+            local = []
+        local.append(row)
+    if local:
+        yield local
 
 
 def _missing(ctx: Context, bunches: Sequence[RowMapping], files: Sequence[RowMapping]) -> dict[int, list[RowMapping]]:
@@ -77,12 +98,12 @@ def _missing(ctx: Context, bunches: Sequence[RowMapping], files: Sequence[RowMap
     return {bunch: list(rows.values()) for bunch, rows in found.items()}
 
 
-def _settle(
+def _plan(
     ctx: Context, connection: Connection, task: RowMapping, bunch: RowMapping, missing: Sequence[RowMapping]
 ) -> None:
     """Store the block a bunch needs, and the blocks of others that bring some of its files already."""
     files = [BlockFile(row["dataset_id"], row["file"], row["bytes"]) for row in missing]
-    flying = blocks.in_flight(connection, bunch["rse"], files) if files else {}
+    flying = blocks.in_flight(connection, bunch["rse"], files)
     new = [one for one in files if (one.dataset_id, one.ordinal) not in flying]
     needed = set(flying.values())
     if new:

@@ -20,7 +20,7 @@ def bunches_to_stage(connection: Connection, task_id: int, limit: int) -> list[R
     return list(
         connection.execute(
             text("""
-                SELECT b.id, b.generation, b.site_id, s.rse, s.name AS site
+                SELECT b.id, b.generation, b.site_id, b.n_jobs, s.rse, s.name AS site
                 FROM bunch b JOIN site s ON s.id = b.site_id
                 WHERE b.task_id = :task AND b.open AND b.state = 'assigned' AND NOT b.staged
                 ORDER BY b.id LIMIT :limit
@@ -30,16 +30,18 @@ def bunches_to_stage(connection: Connection, task_id: int, limit: int) -> list[R
     )
 
 
-def lock_unstaged(connection: Connection, bunch_id: int, generation: int) -> bool:
-    """Lock a bunch for staging; False when somebody staged or moved it meanwhile."""
+def lock_unstaged(connection: Connection, bunches: Sequence[RowMapping]) -> set[int]:
+    """Lock bunches for staging, in order; those that somebody staged or moved meanwhile are not among them."""
     found = connection.execute(
         text("""
-            SELECT id FROM bunch WHERE id = :bunch AND generation = :generation AND state = 'assigned' AND NOT staged
-            FOR NO KEY UPDATE
+            SELECT b.id FROM bunch b
+            JOIN unnest(CAST(:bunches AS bigint[]), CAST(:generations AS int[])) AS u (id, generation)
+              ON u.id = b.id AND u.generation = b.generation
+            WHERE b.state = 'assigned' AND NOT b.staged ORDER BY b.id FOR NO KEY UPDATE OF b
         """),
-        {"bunch": bunch_id, "generation": generation},
+        {"bunches": [row["id"] for row in bunches], "generations": [row["generation"] for row in bunches]},
     )
-    return found.scalar_one_or_none() is not None
+    return set(found.scalars())
 
 
 def in_flight(connection: Connection, rse: str, files: Sequence[BlockFile]) -> dict[tuple[int, int], int]:
@@ -88,13 +90,19 @@ def fill_block(connection: Connection, block_id: int, files: Sequence[BlockFile]
 
 
 def wait_for(connection: Connection, bunch_id: int, generation: int, blocks: Sequence[int]) -> None:
-    """Say which blocks a bunch needs, and that its staging is settled."""
-    for block in sorted(set(blocks)):
-        connection.execute(
-            text("INSERT INTO bunch_block (bunch_id, generation, block_id) VALUES (:b, :g, :k) ON CONFLICT DO NOTHING"),
-            {"b": bunch_id, "g": generation, "k": block},
-        )
-    connection.execute(text("UPDATE bunch SET staged = true WHERE id = :b"), {"b": bunch_id})
+    """Say which blocks a bunch needs."""
+    connection.execute(
+        text("""
+            INSERT INTO bunch_block (bunch_id, generation, block_id)
+            SELECT :b, :g, k FROM unnest(CAST(:blocks AS bigint[])) AS k ORDER BY k ON CONFLICT DO NOTHING
+        """),
+        {"b": bunch_id, "g": generation, "blocks": sorted(set(blocks))},
+    )
+
+
+def settle(connection: Connection, bunches: Sequence[int]) -> None:
+    """Say that the staging of bunches is settled: what they wait for is written down."""
+    connection.execute(text("UPDATE bunch SET staged = true WHERE id = ANY(:bunches)"), {"bunches": list(bunches)})
 
 
 def planned(connection: Connection, task_id: int | None, after: int, limit: int) -> list[RowMapping]:
