@@ -17,13 +17,14 @@ _DEBUG_INTERVAL_S = 60.0
 class Heartbeat:
     """Sends an update at every change of state and every interval; a failed one is repeated with back-off.
 
-    `body(status, debug)` makes the update. After `lost_after_s` without an accepted one the job is stopped with 1318.
+    `body(status, command)` makes the update, with what a command of debug mode shows (empty: no debug mode). After
+    `lost_after_s` without an accepted one the job is stopped with 1318.
     """
 
     def __init__(
         self,
         server: Server,
-        body: Callable[[str, bool], JsonObject],
+        body: Callable[[str, str], JsonObject],
         stop: StopRequest,
         *,
         interval_s: float,
@@ -37,7 +38,7 @@ class Heartbeat:
         self._lost_after_s = lost_after_s
         self._on_accepted = on_accepted
         self._status = ""
-        self._debug = False
+        self._debug = ""
         self._retry_s = _FIRST_RETRY_S
         self._accepted_at = time.monotonic()
         self._news = threading.Condition()
@@ -93,8 +94,8 @@ class Heartbeat:
     def _obey(self, command: str) -> None:
         if "tobekilled" in command:
             self._stop.end_job(ErrorCode.KILLED_BY_SERVER, "killed by the server")
-        else:  # the server says `debug` in every answer while it wants the output
-            self._debug = "debug" in command and "debugoff" not in command
+        else:  # the server says `debug`, or what to look at, in every answer while it wants the output
+            self._debug = command if command == "debug" or " " in command else ""
 
     def _not_accepted(self, trouble: str) -> float:
         silence = time.monotonic() - self._accepted_at

@@ -22,6 +22,7 @@ from pilot.job import Job, JobReference, OutputFile, parse_job
 from pilot.joblog import pack_log
 from pilot.jobreport import JobReport, read_job_report
 from pilot.limits import limits_of
+from pilot.look import seen
 from pilot.payload import Payload, PayloadEnd
 from pilot.settings import PilotSettings
 from pilot.steps import LOG, log_to_file, one_line
@@ -284,8 +285,8 @@ class _JobRun:
             events=outcome.output_events.get(file.lfn),
         )
 
-    def _progress(self, status: str, debug: bool) -> JsonObject:
-        stdout = tail(self._home / "payload.stdout", _DEBUG_TAIL) if debug else ""
+    def _progress(self, status: str, command: str) -> JsonObject:
+        stdout = seen(command, self._home) if command else ""
         return report.progress(self._body | {"job_status": status}, self._measured, stdout)
 
     def _obey_stop(self) -> None:

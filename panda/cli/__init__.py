@@ -62,6 +62,7 @@ COMMANDS = {
     "finish": ("panda.cli.steer:finish_app", "End a task with what it has."),
     "retry": ("panda.cli.steer:retry_app", "Try again what failed of a task."),
     "priority": ("panda.cli.steer:priority_app", "Change a task's priority."),
+    "debug": ("panda.cli.steer:debug_app", "Have the pilot of a running job show its output or folder."),
     "api": ("panda.cli.part", "Run only the dispatch API."),
     "conductor": ("panda.cli.part", "Run only a conductor; any number may run."),
     "agent": ("panda.cli.part", "Run only the DDM's transfer agent."),

@@ -1,4 +1,4 @@
-"""Owns `panda kill|pause|resume|retry|finish|priority`: what people may do to tasks and jobs that run.
+"""Owns `panda kill|pause|resume|retry|finish|priority|debug`: what people may do to tasks and jobs that run.
 
 Each answers when the order is stored; the conductor, or Bamboo, carries it out.
 """
@@ -91,6 +91,30 @@ def priority(
     _order("change_priority", order, f"Task {task_id} has priority {number}.", as_json)
 
 
+def debug(
+    job_id: Annotated[int, typer.Argument(metavar="JOB", help="The job's number (PandaID).")],
+    *,
+    command: Annotated[
+        str, typer.Option(help="What its pilot shall look at: debug (the end of the payload's output), or tail, ls, ..")
+    ] = "debug",
+    off: Annotated[bool, typer.Option("--off", help="Take the command back.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Have the pilot of a running job send what its payload prints, or what a command shows, with each heartbeat.
+
+    `panda job JOB` shows what came. Commands: tail FILE, ls, du, ps, gdb, with paths in the job's folder.
+    """
+    wanted = "debugoff" if off else command
+    with api() as panda:
+        panda.post("/api/v1/job/set_command", {"job_id": job_id, "command": wanted})
+    if as_json:
+        print_json({"job_id": job_id, "command": wanted, "accepted": True})
+    else:
+        print(
+            f"Job {job_id}: its pilot hears {wanted!r} with its next heartbeat; `panda job {job_id}` shows what came."
+        )
+
+
 def _order(command: str, body: Mapping[str, object], said: str, as_json: bool) -> None:
     """Give an order to a task and say what it means; the API's own words stand for `{message}`."""
     with api() as panda:
@@ -103,3 +127,4 @@ def _order(command: str, body: Mapping[str, object], said: str, as_json: bool) -
 
 kill_app, pause_app, resume_app = one_command(kill), one_command(pause), one_command(resume)
 finish_app, retry_app, priority_app = one_command(finish), one_command(retry), one_command(priority)
+debug_app = one_command(debug)

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, RowMapping
 
+from panda.domain import pilotcommand
+from panda.domain.pilotcommand import KILL
 from panda.domain.states import FINAL_TASK, JobStatus, TaskStage
-from panda.errors import Conflict, NotFound, Refused
+from panda.errors import Conflict, Forbidden, NotFound, Refused
 from panda.services.assign import make_output_datasets
 from panda.services.context import Context
-from panda.services.dispatch import KILL
 from panda.store import actions, archive, closing, counters, ends, handover, placement, queue, unneeded, work
 
 CHUNK = 1000
@@ -205,7 +206,24 @@ def set_debug(ctx: Context, job_id: int, who: str, *, on: bool) -> bool:
     `debug` (wire-protocol.md 4.3).
     """
     with ctx.engine.begin() as connection:
-        return handover.set_debug(connection, job_id, who, on=on)
+        return handover.set_debug(connection, job_id, pilotcommand.DEBUG if on else None, who) is not None
+
+
+def send_command(ctx: Context, job_id: int, command: str, who: str) -> None:
+    """Have the pilot of a running job look at something and send what it saw with every heartbeat from now on.
+
+    Raises BadRequest for what may not be asked (`panda.domain.pilotcommand`), Forbidden where a job has the secrets of
+    somebody else, Conflict if no pilot has the job or it is being killed.
+    """
+    wanted = pilotcommand.debug_command(command)
+    with ctx.engine.begin() as connection:
+        if wanted != pilotcommand.DEBUG and handover.secrets_of_another(connection, job_id, who):
+            raise Forbidden(f"job {job_id} holds its owner's secrets", hint="only the owner may look into its folder")
+        heard = handover.set_debug(connection, job_id, wanted, who)
+        if heard == KILL:
+            raise Conflict(f"job {job_id} is being killed", hint="its pilot hears that with its next heartbeat")
+        if heard is None:
+            raise Conflict(f"no pilot has job {job_id} in hand", hint="commands are for jobs that run")
 
 
 def set_site_status(ctx: Context, site: str, status: str, who: str, comment: str = "") -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from panda.domain.dispatch import ErrorPair, JobUpdate, UpdateAnswer, is_another_batch
+from panda.domain.pilotcommand import KILL
 from panda.domain.states import FINAL_JOB, JobStatus
 from panda.services.acquire import Answer, acquire, acquire_many, jobs_of
 from panda.services.board import Board
@@ -21,12 +22,11 @@ from panda.store import queue, reports
 from panda.store.joined import joined
 from panda.store.reports import Held, Step
 
-__all__ = ["Answer", "acquire", "acquire_many", "job_numbers", "jobs_of"]
+__all__ = ["KILL", "Answer", "acquire", "acquire_many", "job_numbers", "jobs_of"]
 
 BATCH = 64
 """Most requests in one transaction."""
 
-KILL = "tobekilled"
 KILLED = ErrorPair("pilot", 1144, "killed by order")
 _DEAD = frozenset({JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.CLOSED})
 BEATS = frozenset({JobStatus.STARTING, JobStatus.RUNNING})

@@ -61,20 +61,33 @@ def set_command(connection: Connection, jobs: Sequence[int], command: str, who: 
     ).rowcount
 
 
-def set_debug(connection: Connection, job_id: int, who: str, *, on: bool) -> bool:
-    """Leave or take back the command `debug` of a job in a pilot's hand; an order to end it stays. False: no pilot."""
+def set_debug(connection: Connection, job_id: int, command: str | None, who: str) -> str | None:
+    """Leave a command for the pilot of a job, or take it back; an order to end the job stays.
+
+    Returns what the pilot will hear now, `NULL` for nothing; None: no pilot has the job.
+    """
+    why = "debug mode off" if command is None else "debug mode on" if command == "debug" else f"command {command}"
     connection.execute(
         text("""
             INSERT INTO job_event (task_id, job_id, n, why, who)
             SELECT j.task_id, j.id, 0, :why, :who FROM job j JOIN in_hand h ON h.job_id = j.id WHERE j.id = :job
         """),
-        {"job": job_id, "why": f"debug mode {'on' if on else 'off'}", "who": who[:200]},
+        {"job": job_id, "why": why, "who": who[:200]},
     )
-    found = connection.execute(
+    heard: str | None = connection.scalar(
         text("""
-            UPDATE in_hand SET command = CASE WHEN command = 'tobekilled' THEN command WHEN :on THEN 'debug' END
-            WHERE job_id = :job
+            UPDATE in_hand SET command = CASE WHEN command = 'tobekilled' THEN command ELSE CAST(:command AS text) END
+            WHERE job_id = :job RETURNING COALESCE(command, 'NULL')
         """),
-        {"job": job_id, "on": on},
+        {"job": job_id, "command": command},
     )
-    return found.rowcount > 0
+    return heard
+
+
+def secrets_of_another(connection: Connection, job_id: int, who: str) -> bool:
+    """Does this job run with the secrets of somebody else?"""
+    query = text("""
+        SELECT true FROM job j JOIN production_task t ON t.id = j.task_id
+        WHERE j.id = :job AND t.use_secrets AND t.owner <> :who
+    """)
+    return bool(connection.scalar(query, {"job": job_id, "who": who}))

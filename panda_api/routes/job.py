@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query
 
 from panda.auth.permission import permitted_jobs
 from panda.domain.jobspec import loose_jobs
+from panda.domain.pilotcommand import DEBUG_OFF, KILL
 from panda.domain.states import JobStatus
 from panda.errors import Conflict
 from panda.services import control, ownership, read, tasklist
@@ -16,7 +17,7 @@ from panda_api.context import ASYNCHRONOUS, Ctx
 from panda_api.envelope import Envelope, WireResponse, succeeded
 from panda_api.security import Identity, Policy, permit
 from panda_api.views import file_object, job_metadata, job_object, submitted_job
-from panda_api.wire.job import DescribeJobs, JobId, KillJobs, ReassignJobs, SetDebugMode, SubmitJobs
+from panda_api.wire.job import DescribeJobs, JobId, KillJobs, ReassignJobs, SetCommand, SetDebugMode, SubmitJobs
 from panda_api.wire.task import TaskId
 
 router = APIRouter(prefix="/api/v1/job", tags=["job"], route_class=WireRoute)
@@ -108,6 +109,24 @@ def set_debug_mode(wanted: SetDebugMode, ctx: Ctx, caller: Steerer) -> WireRespo
     if not control.set_debug(ctx, job.id, caller.name, on=wanted.mode):
         raise Conflict(f"job {job.id} is {job.status.value}; no pilot holds it", hint="debug a job that runs")
     return succeeded("the pilot hears it with its next heartbeat")
+
+
+@router.post("/set_command", response_model=Envelope)
+def set_command(wanted: SetCommand, ctx: Ctx, caller: Steerer) -> WireResponse:
+    """Have the pilot of a running job look: `debug`, or a line of tail, ls, du, ps, gdb, whose output comes back.
+
+    `debugoff` takes that back, `tobekilled` kills the job (panda-server's job_api, set_command).
+    """
+    ownership.check_jobs(ctx, caller, [wanted.job_id])
+    job = read.job(ctx, wanted.job_id)
+    if wanted.command == KILL:
+        killed = control.kill_jobs(ctx, [job.id], caller.name, "killed by a command through the API")[job.id]
+        return succeeded(killed, "command received" if killed else "the job has ended already")
+    if wanted.command == DEBUG_OFF:
+        control.set_debug(ctx, job.id, caller.name, on=False)
+    else:
+        control.send_command(ctx, job.id, wanted.command, caller.name)
+    return succeeded(True, "command received")
 
 
 @router.post("/kill", response_model=Envelope, openapi_extra=ASYNCHRONOUS)

@@ -80,3 +80,10 @@ class SetDebugMode(WireModel):
 
     job_id: JobId
     mode: bool
+
+
+class SetCommand(WireModel):
+    """A command for the pilot of a job; which ones there are is the domain's question."""
+
+    job_id: JobId
+    command: Annotated[str, Field(min_length=1, max_length=1000)]

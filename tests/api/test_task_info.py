@@ -7,10 +7,11 @@ import pytest
 
 from panda.services import read
 from panda.services.context import Context
-from tests.api.requests_of import a_file
+from tests.api.requests_of import a_file, an_ask
 from tests.api.test_routes import V1, bad, good, submitted, taken, update_of
 from tests.domain.test_refine import prun
 from tests.support.serving import Caller
+from tests.support.telling import tell
 from tests.support.tokens import headers_of
 
 TASKS = f"{V1}/task/get_tasks_detailed_info_since"
@@ -113,6 +114,51 @@ def test_debug_reaches_the_pilot_of_a_running_job_only(caller: Caller, ctx: Cont
     )
     bad(caller.post(f"{V1}/job/set_debug_mode", {"job_id": waiting, "mode": True}), "no pilot holds it")
     bad(caller.post(f"{V1}/job/set_debug_mode", {"job_id": 999, "mode": True}), "no job 999")
+
+
+def test_a_command_reaches_the_pilot_and_what_it_shows_comes_back(caller: Caller, ctx: Context) -> None:
+    submitted(caller, ctx, n_jobs=2)
+    job = taken(caller)
+    number = job["PandaID"]
+
+    def order(command: str, who: Caller = caller) -> Any:
+        return who.post(f"{V1}/job/set_command", {"job_id": number, "command": command})
+
+    def heard(**more: Any) -> Any:
+        return good(caller.post(f"{V1}/pilot/update_job", update_of(job, "running", **more)))["command"]
+
+    for command in ("tail payload.stdout", "ls -l work", "debug"):
+        assert good(order(command)) is True
+        assert heard() == heard() == command
+    heard(stdout="what it saw")
+    assert read.tail(ctx, number).text == "what it saw"  # type: ignore[union-attr]  # there is one
+    assert good(order("debugoff")) is True
+    assert heard() is None
+    bad(order("rm -rf x"), "first word is none of tail")
+    bad(order("ls -l", Caller(caller.address, headers_of("Bob"))), "not Bob's")
+    assert heard() is None
+    bad(caller.post(f"{V1}/job/set_command", {"job_id": number + 1, "command": "ls -l"}), "no pilot has job")
+    bad(caller.post(f"{V1}/job/set_command", {"job_id": 999, "command": "ls -l"}), "no job 999")
+    assert good(order("tobekilled")) is True
+    assert heard() == "tobekilled"
+    bad(order("ls -l"), "is being killed")
+    assert good(order("debugoff")) is True
+    assert heard() == "tobekilled"
+
+
+def test_nobody_but_the_owner_looks_into_a_job_with_secrets(caller: Caller, ctx: Context) -> None:
+    ann = Caller(caller.address, headers_of("Tester A", "atlas"))
+    body = {"task_parameters": prun(site="ALPHA", vo="atlas", useSecrets=True)}
+    task_id = good(ann.post(f"{V1}/task/submit", body))
+    for queue in ("ALPHA", "BETA"):
+        caller.post(f"{V1}/pilot/acquire_jobs", an_ask(queue, prod_source_label="user"))
+    tell(ctx, task_id)
+    job = taken(caller, prod_source_label="user")
+    order = {"job_id": job["PandaID"], "command": "tail panda_secrets.json"}
+    refused = caller.post(f"{V1}/job/set_command", order)
+    assert "holds its owner's secrets" in refused.json()["message"]
+    assert good(caller.post(f"{V1}/job/set_command", order | {"command": "debug"})) is True
+    assert good(ann.post(f"{V1}/job/set_command", order)) is True
 
 
 def test_commands_beside_pbooks(caller: Caller, ctx: Context) -> None:

@@ -132,6 +132,21 @@ def test_waiting_jobs_are_killed_at_once_and_ended_ones_are_told_apart(
     assert (done.code, json.loads(done.out)) == (1, {str(first): False, str(second): True})
 
 
+def test_the_pilot_of_a_running_job_is_told_what_to_look_at(panda: Panda, ctx: Context, rows: Connection) -> None:
+    site, task = a_site(rows, "BNL"), a_task(rows)
+    (job, *_) = jobs_of(rows, a_bunch(rows, task, state=BunchState.ACTIVATED, site_id=site))
+    done = panda("debug", job)
+    assert (done.code, "no pilot has job" in done.err) == (1, True)
+    rows.execute(
+        text("INSERT INTO in_hand (job_id, lease, site_id, queue) VALUES (:j, 1, :s, 'BNL')"), {"j": job, "s": site}
+    )
+    for words, command in ((), "debug"), (("--command", "tail a.log"), "tail a.log"), (("--off",), None):
+        assert panda("debug", job, *words).code == 0
+        assert read.job(ctx, job).command == command
+    done = panda("debug", job, "--command", "rm x")
+    assert (done.code, "first word" in done.err) == (1, True)
+
+
 def test_what_failed_is_retried_and_what_waits_is_finished(panda: Panda, ctx: Context, rows: Connection) -> None:
     task = a_task(rows, expanded=True)
     a_bunch(rows, task)

@@ -136,6 +136,10 @@ def test_jobs_of_production_tasks_reach_closed_datasets_through_stock_pilots(sit
     assert control.set_debug(ctx, job.id, "tester", on=True)
     site.wait(lambda: printed(ctx, job.id), "the pilot to send what its payload prints")
     assert "job 000001 hangs" in printed(ctx, job.id)
+    control.send_command(ctx, job.id, "ls -l payload.stdout", "tester")
+    site.wait(lambda: "/payload.stdout" in printed(ctx, job.id), "the pilot to send what its folder holds")
+    control.send_command(ctx, job.id, "tail payload.stdout", "tester")
+    site.wait(lambda: "job 000001 hangs" in printed(ctx, job.id), "the pilot to send the end of a file")
     assert control.kill_jobs(ctx, [job.id], "tester") == {job.id: True}
 
     site.wait(lambda: site.stage(made) == "done", "the first task to end")

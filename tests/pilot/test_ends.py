@@ -78,6 +78,17 @@ def test_the_server_may_kill_a_running_job(grid: Grid) -> None:
     assert processes_of(grid.folder) == []
 
 
+def test_the_server_may_look_into_the_folder_of_a_running_job(grid: Grid) -> None:
+    grid.job("hang", heartbeat=0.1)
+    pilot = grid.start()
+    grid.server.wait_for(running)
+    grid.server.state.commands[100] = "ls -d work"
+    grid.server.wait_for(lambda state: any(one.get("stdout") == "work\n" for one in state.updates))
+    grid.server.state.commands[100] = "tobekilled"
+    pilot.communicate(timeout=30)
+    assert grid.final(100)["pilot_error_code"] == 1144
+
+
 def test_a_job_that_is_not_wanted_any_more_is_not_run(grid: Grid) -> None:
     grid.server.state.commands[100] = "tobekilled"
     grid.job("make", "out", "out")
