@@ -50,6 +50,7 @@ class User:
     name: str = "Ann Tester"
     nickname: str = "tester"
     vo: str = "testvo"
+    more: Mapping[str, str] = field(default_factory=dict)
 
     def environment(self) -> dict[str, str]:
         """wire-protocol.md 7.1, and nothing of the test's own environment."""
@@ -65,7 +66,7 @@ class User:
             "PANDA_CONFIG_ROOT": str(self.folder / "home" / ".panda"),
             "PANDA_SYS": str(self.client), "PANDA_PYTHONPATH": str(packages),
             "PANDA_PYTHON_EXEC": str(self.client / "bin" / "python"),
-            "no_proxy": "*", "COLUMNS": "240", "LANG": "C.UTF-8",
+            "no_proxy": "*", "COLUMNS": "240", "LANG": "C.UTF-8", **self.more,
         }  # fmt: skip
 
     def run(self, *words: str, said_first: str = "") -> Said:

@@ -1,6 +1,8 @@
 """The unmodified panda-client against a whole system: from prun to fetched outputs, and every command of pbook."""
 
 import json
+import shutil
+import subprocess
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ from sqlalchemy import text
 from panda.domain.states import JobStatus
 from panda.services import narrate, read
 from panda.services.sandbox import expire
+from tests.api.test_process import a_certificate, running
 from tests.clients.functions import CALLS, NOT_HERE, World, functions_of
 from tests.clients.panda_client import User, installed, write
 from tests.support.image import MARK, unpacked_image
@@ -214,6 +217,23 @@ def test_submitted_job_specs_run_with_the_files_they_name(system: System, user: 
     task_id = read.job(system.ctx, joined).task_id
     assert system.wait_for_ends([task_id], LIMIT_S) == ["done"]
     assert user.outputs(task_id) == {"both.txt": f"part\n{outputs['made.7.txt']}part\n{outputs['made.5.txt']}"}
+
+
+def test_over_https_the_client_checks_the_servers_certificate(tmp_path: Path, database: str) -> None:
+    certificate, key = a_certificate(tmp_path)
+    settings = {"PANDA_TLS_CERTIFICATE": str(certificate), "PANDA_TLS_KEY": str(key)}
+    trusted = tmp_path / "trusted"
+    trusted.mkdir()
+    shutil.copy(certificate, trusted)
+    subprocess.run(["openssl", "rehash", str(trusted)], check=True)
+    with running(tmp_path, database, **settings) as (address, _process):
+        user = User(address, tmp_path / "ann", more={"X509_CERT_DIR": str(trusted)})
+        assert user.call("getJobStatus", [1]) == [0, [None]]
+        write(user.folder, {"sources.https.tar.gz": "not unpacked here"})
+        assert user.call("putFile", "sources.https.tar.gz", False, False, True) == [0, "True"]
+        assert user.call("getFile", "sources.https.tar.gz", "copy")[0] == 0
+        stranger = User(address, tmp_path / "bob", more={"X509_CERT_DIR": str(tmp_path)})
+        assert stranger.call("getJobStatus", [1]) == [255, None]
 
 
 def test_the_files_sites_and_secrets_that_prun_asks_for(system: System, user: User) -> None:
