@@ -9,6 +9,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from sqlalchemy import Connection, RowMapping
 
@@ -21,6 +22,7 @@ from panda.domain.verdict import DDM_ADDER, ExpectedOutput, FoundOutput, Verdict
 from panda.services.context import Context
 from panda.services.dispatch import KILLED, job_numbers
 from panda.services.ending import fail_jobs
+from panda.services.turns import part
 from panda.services.unneeded import SCOPE
 from panda.store import blocks, collection, ends, handover, inputs, work
 from panda.store.collection import OutputRow
@@ -302,9 +304,16 @@ def _present(ctx: Context, wanted: Iterable[tuple[str, Did]]) -> set[tuple[str, 
 
 
 def attach(ctx: Context, *, limit: int, task_id: int | None = None) -> int:
-    """Put outputs of ended jobs into their output datasets; a crash in between repeats it and changes nothing."""
+    """Put outputs of ended jobs into their output datasets; a crash in between repeats it and changes nothing.
+
+    A sweep (no task) goes on with the dataset after its last one: those that the DDM refuses hide no others.
+    """
     with ctx.engine.begin() as connection:
-        rows = collection.outputs_to_attach(connection, limit, task_id)
+        if task_id is None:
+            read = partial(_next_to_attach, connection)
+            rows = part(connection, "sweep attach", limit, read, lambda row: int(row["dataset_id"]))
+        else:
+            rows = collection.outputs_to_attach(connection, limit, task_id)
     groups: dict[Did, list[RowMapping]] = defaultdict(list)
     for row in rows:
         groups[Did(row["dataset_scope"], row["dataset"])].append(row)
@@ -318,6 +327,10 @@ def attach(ctx: Context, *, limit: int, task_id: int | None = None) -> int:
                 work.add_incident_once(connection, "error", "ddm", str(dataset), problem)
         done += len(keys)
     return done
+
+
+def _next_to_attach(connection: Connection, after: int, limit: int) -> list[RowMapping]:
+    return collection.outputs_to_attach(connection, limit, after=after)
 
 
 def _attach_group(ctx: Context, dataset: Did, files: Sequence[Did]) -> tuple[set[Did], str]:

@@ -162,18 +162,20 @@ def set_output_state(connection: Connection, jobs: Sequence[int], old: str, new:
 
 _TO_ATTACH = text("""
     SELECT o.job_id, o.place, o.scope, o.lfn, o.guid, o.bytes, o.adler32, o.events,
-           d.name AS dataset, d.scope AS dataset_scope
+           o.dataset_id, d.name AS dataset, d.scope AS dataset_scope
     FROM job_output o JOIN job j ON j.id = o.job_id JOIN dataset d ON d.id = o.dataset_id
     WHERE o.state = 'ready' AND d.state = 'open'
       AND j.status = ANY(CAST('{finished,failed,cancelled,closed}' AS job_status[]))
-      AND (CAST(:task AS bigint) IS NULL OR j.task_id = :task)
+      AND (CAST(:task AS bigint) IS NULL OR j.task_id = :task) AND o.dataset_id > :after
     ORDER BY o.dataset_id, j.ordinal, o.place LIMIT :limit
 """)
 
 
-def outputs_to_attach(connection: Connection, limit: int, task_id: int | None = None) -> list[RowMapping]:
-    """Which outputs of ended jobs are where they belong, but not yet in their dataset?"""
-    return list(connection.execute(_TO_ATTACH, {"limit": limit, "task": task_id}).mappings())
+def outputs_to_attach(
+    connection: Connection, limit: int, task_id: int | None = None, *, after: int = 0
+) -> list[RowMapping]:
+    """Which outputs of ended jobs are where they belong, but not yet in their dataset, from after one of these on?"""
+    return list(connection.execute(_TO_ATTACH, {"limit": limit, "task": task_id, "after": after}).mappings())
 
 
 def set_attached(connection: Connection, outputs: Sequence[tuple[int, int]]) -> None:

@@ -13,7 +13,7 @@ from panda.store.expansion import Plan
 from tests.support.builders import _insert, a_bunch, a_site, a_task, jobs_of, some_needs
 
 LOOPS = [
-    ("ix_job_output_ready", collection._TO_ATTACH.text, {"limit": 2000, "task": None}),
+    ("ix_job_output_ready", collection._TO_ATTACH.text, {"limit": 2000, "task": None, "after": 0}),
     ("ix_job_event_sent", facts._SITES, {"hours": 3, "refill": 120.0}),
     ("ix_pilot_request_at", "DELETE FROM pilot_request WHERE at < now() - interval '1 day'", {}),
 ]
@@ -81,6 +81,20 @@ def test_outputs_of_a_closed_dataset_do_not_stand_before_others(ctx: Context, ro
     assert collection.outputs_to_attach(rows, 10) == []
     assert attach(ctx, limit=10) == 0
     assert rows.scalar(text("SELECT count(*) FROM incident")) == 0
+
+
+def test_a_dataset_that_the_ddm_refuses_hides_no_other(ctx: Context, rows: Connection) -> None:
+    task = a_task(rows)
+    jobs = jobs_of(rows, a_bunch(rows, task, n_jobs=3, state=BunchState.ACTIVATED, site_id=a_site(rows)))
+    rows.execute(schema.job.update().values(status=JobStatus.FAILED))
+    for place, name in enumerate(("mc.first", "mc.second")):
+        dataset = _insert(rows, schema.dataset, {"scope": "mc", "name": name, "kind": "output", "state": "open"})
+        for job in jobs:
+            output = {"job_id": job, "place": place, "dataset_id": dataset, "scope": "mc", "lfn": f"{name}.{job}"}
+            rows.execute(schema.job_output.insert().values(output | {"state": "ready"}))
+    for seen in (["mc:mc.first"], ["mc:mc.first", "mc:mc.second"]):
+        assert attach(ctx, limit=2) == 0, "the DDM knows neither of them"
+        assert list(rows.scalars(text("SELECT object FROM incident ORDER BY id"))) == seen
 
 
 def made_of(engine: Engine, kind: str, at_once: int, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
