@@ -62,7 +62,7 @@ def test_a_negated_code_of_a_job_that_could_be_recovered_is_kept_as_it_is(caller
 
 
 def test_a_pilot_may_say_what_else_it_wants(caller: Caller, ctx: Context) -> None:
-    """A resource type, an owner and a task are obeyed; the rest is taken, and changes nothing here (wire-protocol.md 4.1)."""
+    """Resource type, owner and task are obeyed; the rest is taken and changes nothing here (wire-protocol.md 4.1)."""
     task_id = submitted(caller, ctx, n_jobs=2)
     more = {"jobType": "user", "countryGroup": "us", "taskID": str(task_id), "viaTopic": True}
     for obeyed in ({"resourceType": "MCORE"}, {"prodUserID": "somebody else"}, {"taskID": "4711"}):
