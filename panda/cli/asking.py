@@ -27,8 +27,13 @@ def one_command(function: Callable[..., None]) -> typer.Typer:
 
 
 def print_json(found: object) -> None:
-    """Print values as JSON; times are ISO 8601."""
+    """Print values as one JSON document; times are ISO 8601."""
     print(json.dumps(_plain(found), indent=2, default=str))
+
+
+def print_json_line(found: object) -> None:
+    """Print values as JSON in one line, at once: where document follows document, a line is one (JSON Lines)."""
+    print(json.dumps(_plain(found), default=str), flush=True)
 
 
 def _plain(found: object) -> Any:

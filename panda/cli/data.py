@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from panda.cli import complete
 from panda.cli.asking import AsJson, Limit, Offset, one_command, print_json, print_table
 from panda.cli.remote import api
 from panda.domain.views.data import BlockView, FileView
@@ -11,12 +12,14 @@ from panda.domain.views.failures import Failures
 from panda.domain.words import clock, size, span
 from panda.errors import BadRequest
 
-TaskOption = Annotated[int | None, typer.Option("--task", help="Only of this production task.")]
-SiteOption = Annotated[str | None, typer.Option(help="Only this site.")]
+TaskOption = Annotated[
+    int | None, typer.Option("--task", help="Only of this production task.", autocompletion=complete.tasks)
+]
+SiteOption = Annotated[str | None, typer.Option(help="Only this site.", autocompletion=complete.sites)]
 
 
 def files(
-    dataset: Annotated[str | None, typer.Argument(help="The dataset.")] = None,
+    dataset: Annotated[str | None, typer.Argument(help="The dataset.", autocompletion=complete.datasets)] = None,
     *,
     task_id: TaskOption = None,
     lfn: Annotated[str | None, typer.Option(help="Only names like this; * stands for any characters.")] = None,

@@ -45,7 +45,11 @@ def check() -> None:
 
 
 @app.command()
-def migration(name: str, *, branch: Annotated[str, typer.Option(help="panda or ddm.")] = "panda") -> None:
+def migration(
+    name: Annotated[str, typer.Argument(help="What changes, in a few words.")],
+    *,
+    branch: Annotated[str, typer.Option(help="panda or ddm.")] = "panda",
+) -> None:
     """Write a migration: what has to change in tables made by the present migrations to be those of the code."""
     if not name or branch not in get_args(store_engine.Branch):
         raise BadRequest(

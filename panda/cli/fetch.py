@@ -6,15 +6,17 @@ from typing import Annotated, Any
 
 import typer
 
-from panda.cli.asking import one_command
+from panda.cli import complete
+from panda.cli.asking import AsJson, one_command, print_json
 from panda.cli.remote import Api, api
 
 
 def fetch(
-    task_id: Annotated[int, typer.Argument(metavar="TASK", help="The production task.")],
+    task_id: Annotated[int, typer.Argument(metavar="TASK", help="The production task.", autocompletion=complete.tasks)],
     *,
     to: Annotated[Path, typer.Option(help="Folder for the files; made if it is not there.")] = Path(),
     logs: Annotated[bool, typer.Option("--logs", help="The log files too.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Copy the outputs of a production task into a folder."""
     with api() as panda:
@@ -22,8 +24,12 @@ def fetch(
         to.mkdir(parents=True, exist_ok=True)
         for dataset, lfn in found:
             panda.download("/api/v1/task/get_output_file", to / lfn, task_id=task_id, lfn=lfn)
-            typer.echo(f"{dataset}  {lfn}")
-    typer.echo(f"{len(found)} files in {to}")
+            if not as_json:
+                typer.echo(f"{dataset}  {lfn}")
+    if as_json:
+        print_json({"folder": str(to), "files": [{"dataset": dataset, "lfn": lfn} for dataset, lfn in found]})
+    else:
+        typer.echo(f"{len(found)} files in {to}")
 
 
 def _outputs(panda: Api, task_id: int, kinds: list[str]) -> Iterator[tuple[str, str]]:

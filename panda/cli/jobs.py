@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from panda.cli import complete
 from panda.cli.asking import AsJson, Limit, Offset, one_command, print_json, print_pairs, print_table
 from panda.cli.remote import api
 from panda.domain.states import JobStatus
@@ -13,7 +14,7 @@ from panda.domain.words import clock, size, span
 
 def jobs(
     *,
-    task_id: Annotated[int, typer.Option("--task", help="The production task.")],
+    task_id: Annotated[int, typer.Option("--task", help="The production task.", autocompletion=complete.tasks)],
     status: Annotated[list[JobStatus] | None, typer.Option(help="Only these; may be given several times.")] = None,
     limit: Limit = None,
     offset: Offset = 0,

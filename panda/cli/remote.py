@@ -64,8 +64,9 @@ def address(settings: Settings) -> str:
 class Api:
     """One API, as commands see it. Every method raises the error that the server raised, or Unavailable."""
 
-    def __init__(self, url: str, ca_file: str | None = None) -> None:
+    def __init__(self, url: str, ca_file: str | None = None, patience_s: float = PATIENCE_S) -> None:
         self.url = url
+        self._patience_s = patience_s
         self._session = requests.Session()
         self._session.trust_env = False
         if ca_file is not None:
@@ -118,7 +119,7 @@ class Api:
 
     def _send(self, method: str, path: str, **arguments: Any) -> requests.Response:
         try:
-            return self._session.request(method, self.url + path, timeout=PATIENCE_S, **arguments)
+            return self._session.request(method, self.url + path, timeout=self._patience_s, **arguments)
         except requests.exceptions.InvalidURL as error:
             raise errors.BadRequest(
                 f"{self.url!r} is no address of an API: {error}", "Write http://HOST:PORT."
@@ -165,11 +166,11 @@ def _read(kind: type[Kind], data: object) -> Kind:
 
 
 @contextmanager
-def api() -> Iterator[Api]:
-    """The API that a command talks to."""
+def api(patience_s: float = PATIENCE_S) -> Iterator[Api]:
+    """The API that a command talks to; it is away when it does not answer for so long (s)."""
     settings = load()
     ca_file = settings.ca_file
-    made = Api(address(settings), str(ca_file) if ca_file is not None else None)
+    made = Api(address(settings), str(ca_file) if ca_file is not None else None, patience_s)
     try:
         yield made
     finally:

@@ -9,6 +9,7 @@ from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.table import Table
 
+from panda.cli.asking import AsJson, print_json
 from panda.settings import Settings, load, unknown_variables, variable_name
 
 app = typer.Typer(add_completion=False)
@@ -19,15 +20,19 @@ def settings(
     *,
     changed: Annotated[bool, typer.Option(help="Show only what differs from its default.")] = False,
     markdown: Annotated[bool, typer.Option(help="Print the page of the documentation: defaults and ranges.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show every setting: its variable, its value and its meaning."""
     if markdown:
         print(settings_page(), end="")
         return
+    shown = [one for one in _rows(load()) if one[1] != one[2] or not changed]
+    if as_json:
+        print_json([{"variable": variable, "value": value, "meaning": text} for variable, value, _, text in shown])
+        return
     table = Table("variable", "value", "meaning", highlight=False)
-    for variable, value, default, meaning in _rows(load()):
-        if value != default or not changed:
-            table.add_row(variable, str(value), meaning, style="" if value == default else "bold")
+    for variable, value, default, meaning in shown:
+        table.add_row(variable, str(value), meaning, style="" if value == default else "bold")
     console = Console()
     console.print(table)
     for name, nearest in unknown_variables().items():

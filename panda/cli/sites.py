@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from panda.cli import complete
 from panda.cli.asking import AsJson, one_command, print_json, print_table, tally
 from panda.cli.remote import api
 from panda.domain.views.grid import SiteView
@@ -39,7 +40,7 @@ def sites(*, as_json: AsJson = False) -> None:
 
 
 def site(
-    name: Annotated[str, typer.Argument(help="The site.")],
+    name: Annotated[str, typer.Argument(help="The site.", autocompletion=complete.sites)],
     status: Annotated[Status | None, typer.Argument(help="Its new status; without one it is shown.")] = None,
     *,
     comment: Annotated[str, typer.Option(help="Why, for everybody to read.")] = "",

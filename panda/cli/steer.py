@@ -9,13 +9,16 @@ from typing import Annotated
 
 import typer
 
+from panda.cli import complete
 from panda.cli.asking import AsJson, one_command, print_json
 from panda.cli.remote import Api, api
 
 AT_ONCE = 1000
 """Jobs of one call: the API takes no more."""
 
-TaskId = Annotated[int, typer.Argument(metavar="ID", help="The production task's number.")]
+TaskId = Annotated[
+    int, typer.Argument(metavar="ID", help="The production task's number.", autocompletion=complete.tasks)
+]
 
 Why = Annotated[str, typer.Option(help="The reason, for everybody to read.")]
 

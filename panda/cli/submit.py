@@ -121,7 +121,7 @@ def _document(file: Path) -> object:
     try:
         return yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise NotFound(f"There is no file {file}.") from None
+        raise NotFound(f"There is no file {file}.", "Name a YAML file of a task or of a campaign of tasks.") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise BadRequest(f"{file} cannot be read as YAML: {error}") from error
 

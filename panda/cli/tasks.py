@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from panda.cli import complete
 from panda.cli.asking import AsJson, Limit, Offset, one_command, print_json, print_pairs, print_table, tally
 from panda.cli.remote import api
 from panda.domain.states import FINAL_TASK, TaskStage
@@ -41,7 +42,9 @@ def tasks(
 
 
 def task(
-    task_id: Annotated[int, typer.Argument(metavar="ID", help="The production task's number.")],
+    task_id: Annotated[
+        int, typer.Argument(metavar="ID", help="The production task's number.", autocompletion=complete.tasks)
+    ],
     *,
     as_json: AsJson = False,
 ) -> None:
@@ -58,7 +61,9 @@ def task(
 def datasets(
     pattern: Annotated[str | None, typer.Argument(help="Only names like this; * stands for any characters.")] = None,
     *,
-    task_id: Annotated[int | None, typer.Option("--task", help="Only what this task reads and writes.")] = None,
+    task_id: Annotated[
+        int | None, typer.Option("--task", help="Only what this task reads and writes.", autocompletion=complete.tasks)
+    ] = None,
     limit: Limit = None,
     offset: Offset = 0,
     as_json: AsJson = False,

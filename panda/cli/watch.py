@@ -10,7 +10,8 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from panda.cli.asking import WIDE, AsJson, one_command, print_json, tally
+from panda.cli import complete
+from panda.cli.asking import WIDE, AsJson, one_command, print_json, print_json_line, tally
 from panda.cli.remote import Api, api
 from panda.cli.tasks import stage_of
 from panda.domain.states import FINAL_TASK, TaskStage
@@ -36,7 +37,11 @@ def overview(*, as_json: AsJson = False) -> None:
 def watch(
     task_ids: Annotated[
         list[int] | None,
-        typer.Argument(metavar="[TASK]...", help="Watch these until they have ended; else everything."),
+        typer.Argument(
+            metavar="[TASK]...",
+            help="Watch these until they have ended; else everything.",
+            autocompletion=complete.tasks,
+        ),
     ] = None,
     *,
     every: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks.")] = 2.0,
@@ -44,7 +49,7 @@ def watch(
 ) -> None:
     """Watch live: the whole system until Ctrl-C, or tasks until they have ended (exit code 1: one of them failed).
 
-    Where the output is no terminal, and with --json, a line is printed whenever something has changed.
+    Where the output is no terminal, and with --json (one document a line), a line says what has changed.
     """
     with api() as panda:
         if task_ids:
@@ -89,7 +94,7 @@ def _repeat(look: Callable[[], tuple[object, RenderableType, str, bool]], every:
                 live.update(screen, refresh=True)
             elif line != said:
                 said = line
-                print_json(facts) if as_json else print(line, flush=True)
+                print_json_line(facts) if as_json else print(line, flush=True)
             if over:
                 return
             time.sleep(every)

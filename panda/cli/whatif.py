@@ -4,13 +4,14 @@ from typing import Annotated
 
 import typer
 
+from panda.cli import complete
 from panda.cli.asking import AsJson, one_command, print_facts, print_json
 from panda.cli.remote import api
 from panda.domain.views.answers import WhatIf
 
 
 def what_if(
-    task_id: Annotated[int, typer.Argument(metavar="TASK", help="The production task.")],
+    task_id: Annotated[int, typer.Argument(metavar="TASK", help="The production task.", autocompletion=complete.tasks)],
     changes: Annotated[
         list[str],
         typer.Argument(

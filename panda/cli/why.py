@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from panda.cli import complete
 from panda.cli.asking import AsJson, one_command, print_facts, print_json
 from panda.cli.remote import api
 from panda.domain.views.answers import Explanation, Kind
@@ -11,7 +12,14 @@ from panda.domain.views.answers import Explanation, Kind
 
 def why(
     kind: Annotated[Kind, typer.Argument(help="What the name stands for.")],
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A number, site, dataset, or FACTORY:NUMBER of a pilot.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="A number, site, dataset, or FACTORY:NUMBER of a pilot.",
+            autocompletion=complete.things,
+        ),
+    ],
     *,
     as_json: AsJson = False,
 ) -> None:

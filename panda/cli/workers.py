@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from panda.cli import complete
 from panda.cli.asking import AsJson, Limit, Offset, one_command, print_json, print_table, tally
 from panda.cli.remote import api
 from panda.domain.views import harvester
@@ -26,7 +27,9 @@ class Show(StrEnum):
 
 
 def workers(
-    queue: Annotated[str | None, typer.Argument(help="Only the pilots of this queue.")] = None,
+    queue: Annotated[
+        str | None, typer.Argument(help="Only the pilots of this queue.", autocompletion=complete.queues)
+    ] = None,
     *,
     show: Annotated[Show, typer.Option(help="Pilots, or what Harvester said.")] = Show.PILOTS,
     every: Annotated[bool, typer.Option("--all", help="Pilots that ended, too.")] = False,

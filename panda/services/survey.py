@@ -50,6 +50,13 @@ def site(ctx: Context, name: str) -> SiteView:
     raise NotFound(f"There is no site {name!r}.", f"Known sites: {', '.join(one.name for one in found) or 'none'}.")
 
 
+def check_queue(ctx: Context, name: str) -> None:
+    """Raise NotFound that names the queues there are, unless this is one of them."""
+    known = sorted(queue for one in sites(ctx) for queue in one.queues)
+    if name not in known:
+        raise NotFound(f"There is no queue {name!r}.", f"Known queues: {', '.join(known) or 'none'}.")
+
+
 def workers(
     ctx: Context, queue: str | None = None, *, live: bool = True, limit: int | None = None, offset: int = 0
 ) -> list[WorkerView]:

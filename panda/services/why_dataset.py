@@ -25,13 +25,9 @@ def why_dataset(ctx: Context, name: str) -> Explanation:
         row = causes.dataset(connection, did.name)
         outputs = causes.outputs_by_state(connection, row["id"]) if row is not None else []
         readers = causes.readers(connection, did.name)
-        alike = causes.alike(connection, did.name) if row is None else ()
     info, trouble = _ask(ctx, did)
     if row is None and info is None and not trouble:
-        hint = (
-            f"Did you mean {', '.join(alike)}?" if alike else "`panda datasets` lists those that tasks read and write."
-        )
-        raise NotFound(f"There is no dataset {name!r}.", hint)
+        raise _unknown(ctx, did)
     lines = [*_state(now, row, info), *trouble]
     if row is not None and row["task_id"] is not None:
         lines += _made_by(ctx, row, outputs)
@@ -40,6 +36,22 @@ def why_dataset(ctx: Context, name: str) -> Explanation:
     lines += _readers(readers)
     state = row["state"] if row is not None else ("open" if info is not None and info.open else "closed")
     return Explanation(f"Dataset {did.name}: {state}", tuple(lines), _places(ctx, did) if info is not None else None)
+
+
+def check(ctx: Context, name: str) -> None:
+    """Raise NotFound with the names most like it, unless PanDA or the data management knows this dataset."""
+    did = Did(scope_of(name), bare_name(name))
+    with ctx.engine.connect() as connection:
+        known = causes.dataset(connection, did.name) is not None
+    if not known and _ask(ctx, did) == (None, []):
+        raise _unknown(ctx, did)
+
+
+def _unknown(ctx: Context, did: Did) -> NotFound:
+    with ctx.engine.connect() as connection:
+        alike = causes.alike(connection, did.name)
+    hint = f"Did you mean {', '.join(alike)}?" if alike else "`panda datasets` lists those that tasks read and write."
+    return NotFound(f"There is no dataset {did.name!r}.", hint)
 
 
 def _ask(ctx: Context, did: Did) -> tuple[DatasetInfo | None, list[str]]:

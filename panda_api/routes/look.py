@@ -13,7 +13,7 @@ from panda.domain.states import FINAL_TASK, JobStatus, TaskStage
 from panda.domain.views.answers import Kind
 from panda.domain.views.harvester import Shown
 from panda.errors import Forbidden
-from panda.services import failures, files, harvester, overview, ownership, read, survey, why
+from panda.services import failures, files, harvester, overview, ownership, read, survey, why, why_dataset
 from panda.services.read import TaskFilter
 from panda_api.body import WireRoute
 from panda_api.context import Ctx
@@ -37,9 +37,10 @@ LIVE = tuple(one.value for one in TaskStage if one not in FINAL_TASK)
 
 
 def _check(ctx: Ctx, caller: Identity, task_id: int | None) -> None:
-    """Let those who reach only some work ask about a task of theirs only."""
+    """Let those who reach only some work ask about a task of theirs only; an unknown task is not found."""
     if task_id is not None:
         ownership.check_tasks(ctx, caller, [task_id])
+        read.task(ctx, task_id)
     elif reach_of(caller) != Reach():
         raise Forbidden(f"{caller.name} does not reach everybody's work", hint="name a task of your own with task_id")
 
@@ -98,7 +99,6 @@ def get_jobs(
 ) -> WireResponse:
     """The jobs of a task, every attempt."""
     _check(ctx, caller, task_id)
-    read.task(ctx, task_id)
     return succeeded(read.jobs_of(ctx, task_id, status or None, limit, offset))
 
 
@@ -124,7 +124,10 @@ def get_files(
         _check_dataset(ctx, caller, dataset)
     else:
         _check(ctx, caller, task_id)
-    return succeeded(files.files(ctx, dataset=dataset, task_id=task_id, lfn=lfn, limit=limit, offset=offset))
+    found = files.files(ctx, dataset=dataset, task_id=task_id, lfn=lfn, limit=limit, offset=offset)
+    if not found and dataset is not None:
+        why_dataset.check(ctx, dataset)
+    return succeeded(found)
 
 
 @router.get("/datasets", response_model=Envelope)
@@ -166,7 +169,10 @@ def get_workers(
 ) -> WireResponse:
     """Pilots as their factories describe them, with the jobs in their hands; `ended` adds those that are gone."""
     _check(ctx, caller, None)
-    return succeeded(survey.workers(ctx, queue, live=not ended, limit=limit, offset=offset))
+    found = survey.workers(ctx, queue, live=not ended, limit=limit, offset=offset)
+    if not found and queue is not None:
+        survey.check_queue(ctx, queue)
+    return succeeded(found)
 
 
 @router.get("/harvester", response_model=Envelope)
@@ -197,6 +203,8 @@ def get_errors(
     found = failures.failures(
         ctx, hours=hours, task_id=task_id, site=site, node=node, limit=limit, offset=offset
     )  # fmt: skip
+    if not found.sites and site is not None:
+        survey.site(ctx, site)
     return succeeded(found)
 
 
@@ -212,7 +220,10 @@ def get_transfers(
 ) -> WireResponse:
     """Blocks of files on their way, with the data management's word on each; `ended` adds those that arrived."""
     _check(ctx, caller, task_id)
-    return succeeded(files.transfers(ctx, task_id=task_id, site=site, live=not ended, limit=limit, offset=offset))
+    found = files.transfers(ctx, task_id=task_id, site=site, live=not ended, limit=limit, offset=offset)
+    if not found and site is not None:
+        survey.site(ctx, site)
+    return succeeded(found)
 
 
 @router.get("/why", response_model=Envelope)
