@@ -22,7 +22,7 @@ def measured(stand: Stand, api: Api, turn: int, seconds: float) -> dict[int, Cos
     for waiting in WAITING:
         done = api.load(PATH, calls(stand.queues, waiting, 400, turn * 17), seconds, taken(stand), keep=True)
         check(stand, done.answers)
-        if stand.value("SELECT count(*) FROM (SELECT 1 FROM ready LIMIT 2000) some") < 2000:
+        if stand.value("SELECT count(*) FROM (SELECT 1 FROM ready LIMIT 2000) AS few") < 2000:
             raise RuntimeError("the ready jobs ran out: measure fewer rounds")
         found[waiting] = done.cost
         print(
