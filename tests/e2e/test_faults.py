@@ -54,7 +54,6 @@ class Grid:
         assert asked_hosts(self.browser) <= {self.system.api_url.rstrip("/")}
         if picture:
             keep_picture(self.browser, picture, self.system.data)
-            log_of(self.browser, "browser")  # what the renewed words of the picture gave rise to
         return " ".join(words.split())
 
     def waits_for(self, words: str, kind: str, name: object) -> str:
@@ -148,3 +147,18 @@ def test_a_failing_payload(grid: Grid) -> None:
     assert "unknown option --ecm" in errors
     job = read.attempts(grid.system.ctx, grid.failing, 0)[0].id
     assert "unknown option --ecm" in grid.shown(f"/job/{job}", "#errors")
+
+
+def test_the_pages_that_the_docs_show(grid: Grid) -> None:
+    """The pages of a real run, as the documentation shows them; each names what the run did."""
+    job = read.attempts(grid.system.ctx, grid.failing, 0)[0].id
+    assert "TEST" in grid.shown("/?hours=0.1", "#clouds", "monitor-dashboard")
+    assert "test.holed" in grid.shown("/tasks?hours=1", "#tasks", "monitor-tasks")
+    assert "unknown option --ecm" in grid.shown(f"/job/{job}", "#why", "monitor-job")
+    assert "ALPHA_DATADISK 100 %" in grid.shown("/datasets?rse=ALPHA*", "#datasets", "monitor-datasets")
+    assert "test.holed" in grid.shown("/dataset/test.input.holed", "#readers", "monitor-dataset")
+    assert "GAMMA" in grid.shown("/errors?hours=0.1", "#sites", "monitor-errors")
+    assert "ALPHA_DATADISK" in grid.shown("/ddm?hours=0.1", "#links", "monitor-ddm")
+    dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    grid.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
+    assert "GAMMA" in grid.shown(f"/task/{grid.holed}", "#candidates, #why", "monitor-task")

@@ -111,3 +111,26 @@ def test_a_dataset_names_its_copies_its_maker_and_its_readers(caller: Caller, ro
         rows.execute(text(statement))
     (listed,) = caller.get("/datasets?name=mc.evgen.out&json").json()["datasets"]["rows"]
     assert listed["copies"] == ["BNL_DATADISK 33.3 %"]
+    for narrowed, names in {
+        "rse=BNL*": {"mc.evgen.out"},
+        "rse=-BNL*&name=mc.evgen.out": set(),
+        "rse=~&name=mc.evgen.out": set(),
+        "complete=part": {"mc.evgen.out"},
+        "complete=whole": set(),
+        "rse=FZK*": set(),
+    }.items():
+        told = caller.get(f"/datasets?{narrowed}&json").json()["datasets"]
+        assert {one["name"] for one in told["rows"]} == names, narrowed
+        assert told["total"] == len(names), narrowed
+
+
+@pytest.mark.usefixtures("scene")
+def test_a_secondary_input_names_the_jobs_that_take_a_file_in_turn(caller: Caller, rows: Connection) -> None:
+    recon = rows.execute(text("UPDATE task_input SET role = 'secondary', files_per_job = 1 RETURNING task_id")).scalar()
+    jobs = rows.execute(
+        text("SELECT id, ordinal FROM job_all WHERE task_id = :task ORDER BY id"), {"task": recon}
+    ).all()
+    told = caller.get("/dataset/mc.evgen.out?json").json()
+    assert [one["role"] for one in told["readers"]["rows"]] == ["every job takes some of its files"]
+    for place, one in enumerate(told["files"]["rows"]):
+        assert one["read_by"] == [job.id for job in jobs if job.ordinal % 2 == place] != []

@@ -15,6 +15,10 @@ from selenium.webdriver.chrome.service import Service
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1400,1000")
+RENAME = """
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) texts.currentNode.data = texts.currentNode.data.replaceAll(arguments[0], '.panda');
+"""
 needs_browser = pytest.mark.skipif(
     BROWSER is None or DRIVER is None, reason="needs Debian's chromium and chromium-driver"
 )
@@ -55,7 +59,5 @@ def keep_picture(browser: webdriver.Chrome, name: str, folder_shown: Path) -> No
     """
     folder = os.environ.get("DOCS_PICTURES")
     if folder:
-        browser.execute_script(
-            "document.body.innerHTML = document.body.innerHTML.replaceAll(arguments[0], '.panda')", str(folder_shown)
-        )
+        browser.execute_script(RENAME, str(folder_shown))
         (Path(folder) / f"{name}.png").write_bytes(browser.get_screenshot_as_png())

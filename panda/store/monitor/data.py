@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import Connection
 
 from panda.domain.pattern import Pattern
+from panda.store.files import CONTENTS
 from panda.store.monitor.snapshot import Clauses, Row, Span, rows
 
 ATTRIBUTES: Mapping[str, str] = {
@@ -45,6 +46,10 @@ _GROWN = """
         WHERE d.state = 'open' AND o.dataset_id = d.id AND o.state IN ('ready', 'attached')
     ) grown ON true
 """
+
+
+MOST_JOBS = 2_000
+"""Jobs of a task that are looked at one by one for the files of its secondary inputs."""
 
 
 def datasets(
@@ -104,9 +109,11 @@ def files(connection: Connection, dataset_id: int, limit: int, offset: int) -> t
 
 
 def jobs_that_read(connection: Connection, dataset_id: int, ordinals: Sequence[int]) -> list[Row]:
-    """Which jobs have these files of a dataset as their main input? Every attempt is one row per file.
+    """Which jobs have these files of a dataset as an input? Every attempt is one row per file.
 
-    Jobs without any of them are left out before the files are compared: a task may have a million.
+    Jobs without any of them are left out before the files are compared: a task may have a million. Of a secondary input
+    every job takes some files in turn (see store/inputs.py); the jobs of a task with more than `most` jobs are left out
+    there: each file would be read by thousands.
     """
     if not ordinals:
         return []
@@ -125,9 +132,26 @@ def jobs_that_read(connection: Connection, dataset_id: int, ordinals: Sequence[i
       UNION
         SELECT w.ordinal, n.id FROM near n JOIN job_input x ON x.job_id = n.id AND x.stream = n.stream AND n.explicit
           JOIN wanted w ON x.ordinal = n.first_ordinal + w.ordinal
+      UNION
+        SELECT w.ordinal, j.id
+        FROM (SELECT t.*, sum(t.n_files) OVER (PARTITION BY t.task_id, t.stream) AS total,
+                     COALESCE(t.files_per_job, 1)::bigint AS each
+              FROM task_input t WHERE t.role = 'secondary'
+                AND t.task_id IN (SELECT task_id FROM task_input WHERE dataset_id = :id AND role = 'secondary')) i
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS n FROM (SELECT 1 FROM job_all WHERE task_id = i.task_id LIMIT :most + 1) few) has
+        JOIN job_all j ON j.task_id = i.task_id CROSS JOIN wanted w
+        WHERE i.dataset_id = :id AND has.n <= :most
+          AND mod(mod(i.first_ordinal + w.ordinal - j.ordinal * i.each, i.total) + i.total, i.total) < i.each
         ORDER BY 1, 2
         """,
-        {"id": dataset_id, "first": min(ordinals), "last": max(ordinals), "ordinals": list(ordinals)},
+        {
+            "id": dataset_id,
+            "most": MOST_JOBS,
+            "first": min(ordinals),
+            "last": max(ordinals),
+            "ordinals": list(ordinals),
+        },
     )
 
 
@@ -149,10 +173,14 @@ def lineage(connection: Connection, task_ids: list[int]) -> list[Row]:
     )
 
 
-def readers(connection: Connection, name: str) -> list[int]:
-    """Which tasks read a dataset?"""
-    found = rows(connection, "SELECT DISTINCT task_id FROM task_input WHERE dataset = :name ORDER BY 1", {"name": name})
-    return [row["task_id"] for row in found]
+def readers(connection: Connection, name: str) -> dict[int, str]:
+    """Which tasks read a dataset, and as what: their main input, or one of which every job takes some files?"""
+    found = rows(
+        connection,
+        """SELECT task_id, min(role) AS role FROM task_input WHERE dataset = :name GROUP BY task_id ORDER BY 1""",
+        {"name": name},
+    )
+    return {row["task_id"]: row["role"] for row in found}
 
 
 def blocks(
@@ -172,9 +200,11 @@ def blocks(
     total = rows(connection, f"SELECT count(*) AS n {source}", values)[0]["n"]
     page = rows(
         connection,
-        f"""SELECT k.id, k.name, k.kind, k.state, k.task_id, s.name AS site, k.rse, k.n_files, k.bytes, k.created_at,
-                   k.since, k.transfer_id, k.error {source}
-            ORDER BY (k.state = 'stuck') DESC, k.id DESC LIMIT :limit OFFSET :offset""",
+        f"""WITH page AS (SELECT k.*, s.name AS site {source}
+                ORDER BY (k.state = 'stuck') DESC, k.id DESC LIMIT :limit OFFSET :offset)
+            SELECT k.id, k.name, k.kind, k.state, k.task_id, k.site, k.rse, contents.n_files, contents.bytes,
+                   k.created_at, k.since, k.transfer_id, k.error FROM page k {CONTENTS}
+            ORDER BY (k.state = 'stuck') DESC, k.id DESC""",
         values | {"limit": limit, "offset": offset},
     )
     parts = " UNION ALL ".join(

@@ -1,18 +1,27 @@
 """The dataset browser: datasets by attribute, and one dataset with its files, copies and lineage."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from panda.ddm.port import Completeness, DdmError, Did
+from panda.domain.pattern import Pattern
 from panda.errors import NotFound
 from panda.services.monitor import data, tasks
-from panda_api.monitor.asked import Vocabulary, address
+from panda_api.monitor.asked import Vocabulary, address, only
 from panda_api.monitor.blocks import Block, Column, Fact, Facts, Page, Prose, Row, Table
 from panda_api.monitor.pages.linked import dataset_link, facets, job_link, task_link
 from panda_api.monitor.pages.task import drawn_lineage
 from panda_api.monitor.routes import Look, PageSpec
 
-LIST = Vocabulary(filters=tuple(data.ATTRIBUTES), sorts=tuple(data.SORTS), sort="-id")
+COPIES = {"rse", "complete"}
+"""Filters by where a dataset is: `rse` by storage, `complete` is whole, part or nowhere (at the storages named)."""
+MOST_LOOKED_AT = 1_000
+"""Datasets of which the data management is asked where they are, for one list."""
+WHOLE = 100.0
+COUNTED = (("type", "kind"), ("status", "state"), ("scope", "scope"))
+LIST = Vocabulary(filters=(*data.ATTRIBUTES, "rse", "complete"), sorts=tuple(data.SORTS), sort="-id")
 ONE = Vocabulary()
 
 COLUMNS = (
@@ -23,7 +32,12 @@ COLUMNS = (
     Column("bytes", "size", "size", sort="size"),
     Column("task_id", "made by task", "id", task_link()),
     Column("readers", "read by tasks", "count"),
-    Column("copies", "complete at", "list", hint="every storage that has files of it: per cent of them"),
+    Column(
+        "copies",
+        "complete at",
+        "list",
+        hint="every storage that has files of it: per cent of them; filters rse, complete",
+    ),
     Column("created_at", "made", "ago", sort="made"),
     Column("closed_at", "closed", "ago"),
 )
@@ -31,15 +45,58 @@ COLUMNS = (
 
 def browse(look: Look) -> Page:
     """Make the list."""
+    found = _by_copies(look) if COPIES & look.asked.filters.keys() else _listed(look)
+    nothing = "No dataset matches this filter." if look.asked.filters else "No task has read or written one yet."
+    about = f"{found.total:,} datasets that PanDA knows"
+    table = Table("datasets", "Datasets", COLUMNS, found.rows, found.total, paged=True, note=found.note, empty=nothing)
+    return Page("Datasets", [facets(look.asked, found.summary), table], place="/datasets", main="datasets", about=about)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Datasets of a list: how many, a page of them, how many by attribute, what must be said of them."""
+
+    total: int
+    rows: Sequence[Row]
+    summary: Sequence[Row]
+    note: str
+
+
+def _listed(look: Look) -> _Found:
     asked = look.asked
     total, rows, summary = data.datasets(
         look.connection, asked.filters, sort=asked.sort, limit=asked.limit, offset=asked.offset
     )
     shown, trouble = _with_copies(look, rows)
-    nothing = "No dataset matches this filter."
-    blocks: list[Block] = [facets(asked, summary)]
-    blocks.append(Table("datasets", "Datasets", COLUMNS, shown, total, paged=True, note=trouble, empty=nothing))
-    return Page("Datasets", blocks, place="/datasets", main="datasets", about=f"{total:,} datasets that PanDA knows")
+    return _Found(total, shown, summary, trouble)
+
+
+def _by_copies(look: Look) -> _Found:
+    """Datasets by where they are: the data management is asked of the first ones that the other filters let through."""
+    asked = look.asked
+    total, rows, _ = data.datasets(look.connection, asked.filters, sort=asked.sort, limit=MOST_LOOKED_AT, offset=0)
+    known, note = _with_copies(look, rows)
+    kept = [row for row in known if _lets_through(asked.filters, row["_shares"])]
+    if total > len(rows):
+        note = f"{note} the first {len(rows):,} of {total:,} were looked at: narrow the others by name or type".strip()
+    counts = [(name, Counter(row[column] for row in kept)) for name, column in COUNTED]
+    summary = [
+        {"attribute": name, "value": value, "n": n, "values": len(counted)}
+        for name, counted in counts
+        for value, n in counted.most_common()
+    ]
+    return _Found(len(kept), kept[asked.offset : asked.offset + asked.limit], summary, note)
+
+
+def _lets_through(filters: Mapping[str, Pattern], shares: Mapping[str, float]) -> bool:
+    """Whether a dataset with these copies (per cent by storage) passes: how complete is asked of the storages named."""
+    named = filters.get("rse", Pattern())
+    excluded = any(one.matches(rse) for one in named.unwanted for rse in shares or ("",))
+    at = {rse: share for rse, share in shares.items() if named.matches(rse)}
+    nowhere = not shares and named.matches("")
+    most = max(at.values(), default=0.0)
+    word = "whole" if most >= WHOLE else "part" if at else "nowhere"
+    return not excluded and (bool(at) or nowhere) and filters.get("complete", Pattern()).matches(word)
 
 
 def _with_copies(look: Look, rows: Sequence[Row]) -> tuple[list[Row], str]:
@@ -49,16 +106,21 @@ def _with_copies(look: Look, rows: Sequence[Row]) -> tuple[list[Row], str]:
         found, trouble = look.ctx.ddm.locations(list(dids.values())), ""
     except DdmError as error:
         found, trouble = {}, f"The data management does not answer: {error}"
-    return [{**row, "copies": _complete_at(found.get(dids[row["id"]], {}))} for row in rows], trouble
+    shares = {number: _shares(found.get(did, {})) for number, did in dids.items()}
+    return [{**row, "copies": _written(shares[row["id"]]), "_shares": shares[row["id"]]} for row in rows], trouble
 
 
-def _complete_at(places: Mapping[str, Completeness]) -> list[str]:
-    """Say how complete a dataset is at its storages, the most complete first."""
-    shares = {
-        rse: 100.0 * one.available_files / one.total_files if one.total_files else 100.0
+def _shares(places: Mapping[str, Completeness]) -> dict[str, float]:
+    """How complete a dataset is at the storages that have files of it, in per cent."""
+    return {
+        rse: WHOLE if one.complete else 100.0 * one.available_files / one.total_files
         for rse, one in places.items()
         if one.available_files
     }
+
+
+def _written(shares: Mapping[str, float]) -> list[str]:
+    """Say how complete a dataset is at its storages, the most complete first."""
     return [f"{rse} {share:.3g} %" for rse, share in sorted(shares.items(), key=lambda one: (-one[1], one[0]))]
 
 
@@ -126,12 +188,18 @@ def _copies(look: Look, found: Row) -> list[Block]:
     ]
     return [
         Table("sites", "Where it is", PLACES, rows, empty="No copy is known."),
-        Table("transfers", "Transfers", TRANSFERS, transfers, empty="It was never asked for anywhere."),
+        Table(
+            "transfers",
+            "Transfers",
+            TRANSFERS,
+            transfers,
+            empty="Nobody asked for the whole of it anywhere; files of single jobs travel in blocks (DDM).",
+        ),
     ]
 
 
 PLACES = (
-    Column("rse", "storage"),
+    Column("rse", "storage", "text", lambda row: address("/datasets", rse=only(row["rse"]))),
     Column("files", "files there", "int"),
     Column("total", "of", "int"),
     Column("share", "complete", "rate", tone=lambda row: "good" if row["complete"] else "warn"),
@@ -149,8 +217,12 @@ TRANSFERS = (
 )
 
 
-def _readers(look: Look, readers: Sequence[int]) -> Table:
-    rows = tasks.described(look.connection, readers)
+READ_AS = {"primary": "main input", "secondary": "every job takes some of its files"}
+
+
+def _readers(look: Look, readers: Mapping[int, str]) -> Table:
+    found = tasks.described(look.connection, list(readers))
+    rows = [{**row, "role": READ_AS[readers[row["id"]]]} for row in found]
     return Table(
         "readers",
         "Tasks that read it",
@@ -158,9 +230,10 @@ def _readers(look: Look, readers: Sequence[int]) -> Table:
             Column("id", "task", "id", task_link("id")),
             Column("name", "name", "name"),
             Column("status", "state", "state"),
+            Column("role", "reads it as"),
         ],
         rows,
-        empty="None.",
+        empty="No task reads it.",
     )
 
 
@@ -200,7 +273,13 @@ def _files(look: Look, found: Row) -> Table:
             Column("adler32", "adler32", "mono"),
             Column("copies", "copies at", "list"),
             Column("job_id", "made by job", "id", job_link("job_id")),
-            Column("read_by", "read by jobs", "list", _those_jobs, hint="whose main input it is, every attempt"),
+            Column(
+                "read_by",
+                "read by jobs",
+                "list",
+                _those_jobs,
+                hint=f"every attempt; of a secondary input, of tasks with at most {data.MOST_JOBS:,} jobs",
+            ),
             Column("state", "state"),
         ],
         shown,

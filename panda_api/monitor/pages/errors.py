@@ -28,7 +28,7 @@ def CODE_COLUMNS(asked: Asked, **of: object) -> list[Column]:  # noqa: N802 - co
 
     return [
         Column("component", "component"),
-        Column("code", "code", "int"),
+        Column("code", "code", "id"),
         Column("print", "what it says", "long"),
         Column("jobs", "jobs", "count", jobs),
         Column("lost_s", "core time lost", "seconds"),
@@ -36,7 +36,7 @@ def CODE_COLUMNS(asked: Asked, **of: object) -> list[Column]:  # noqa: N802 - co
         Column("tasks", "tasks", "count"),
         Column("nodes", "nodes", "count"),
         Column("sample", "for example", "long"),
-        Column("samples", "sample", "id", lambda row: f"/job/{row['samples'][0]}"),
+        Column("samples", "jobs with it", "list", lambda row: address("/jobs", id="|".join(map(str, row["samples"])))),
     ]
 
 
@@ -176,18 +176,19 @@ def _matrix(asked: Asked, rows: Sequence[Row]) -> Matrix:
     cells = {}
     for row in rows:
         rate = shift.failure_rate(row["finished"], row["failed"]) or 0.0
+        tone = shift.failing(row["finished"], row["failed"])
         cells[str(row["task_id"]), row["site"]] = Square(
             f"{rate:.0f} %",
             {"failed": row["failed"], "finished": row["finished"]},
-            strength=min(1.0, rate / 50),
-            tone=shift.failing(row["finished"], row["failed"]) or "plain",
+            strength=min(1.0, rate / 50) if tone else 0.0,
+            tone=tone or "plain",
             link=jobs_page(asked, VOCABULARY.filters, task=row["task_id"], site=row["site"]),
             hint=f"{row['task_name']} at {row['site']}: {row['failed']} failed, {row['finished']} finished",
         )
     note = (
         f"the newest {MOST_TASKS} of {len(tasks)} tasks"
         if len(tasks) > MOST_TASKS
-        else "per cent of ended jobs that failed"
+        else "per cent of ended jobs that failed; pale: too few to judge, or none too many"
     )
     kept = set(tasks[:MOST_TASKS])
     return Matrix(

@@ -164,7 +164,7 @@ def _nodes_and_codes(look: Look) -> Iterator[dict[str, object]]:
             yield _found(
                 "warn",
                 f"error {error}",
-                f"one task fails with it at {row['sites']} sites: {row['sample']}",
+                f"one task fails with it at {row['sites']} sites: {row['sample']}".removesuffix(": "),
                 row["jobs"],
                 link,
                 "the task's own fault: report it to its owner",

@@ -109,6 +109,7 @@ def plots(asked: Asked, told: Traffic) -> list[Block]:
                 Line("files", "files arrived", files, "finished", bars=True),
                 Line("failed", "tries failed", failed, "failed", bars=True),
             ],
+            unit="files",
         ),
     ]
 

@@ -1,5 +1,6 @@
 """Ways to pages: the search field, the log of a job as a file, and the addresses of the original (domain.md 5a, 5b)."""
 
+from collections.abc import Mapping
 from typing import Annotated
 from urllib.parse import quote
 
@@ -10,30 +11,50 @@ from panda.domain.pattern import parse
 from panda.errors import BadRequest, NotFound
 from panda.services import joblog, monitor
 from panda_api.context import Ctx
-from panda_api.monitor.asked import ALIASES, address, only
+from panda_api.monitor.asked import ALIASES, Vocabulary, address, only
+from panda_api.monitor.pages import dashboard, datasets, errors, jobs, operations, sites, tasks, transfers
 from panda_api.monitor.pages.linked import dataset_page, site_page
 from panda_api.monitor.routes import router, whole
 from panda_api.security import Identity, Policy, permit_page
 
 FIRST_TASK = 10_000_000
 ORIGINAL = "/server/pandamon/query"
-DASHES = {
-    "prod": "/",
-    "analysis": "/?label=user|panda",
-    "clouds": "/",
-    "site": "/sites",
-    "ddm": "/ddm",
-    "shares": "/shares",
+PAGES: Mapping[str, Vocabulary] = {
+    "/": dashboard.SPEC.vocabulary,
+    "/sites": sites.SPECS[0].vocabulary,
+    "/tasks": tasks.SPEC.vocabulary,
+    "/jobs": jobs.SPEC.vocabulary,
+    "/datasets": datasets.LIST,
+    "/errors": errors.SPEC.vocabulary,
+    "/ddm": transfers.VOCABULARY,
+    "/workers": operations.WORKERS,
+    "/shares": operations.PLAIN,
+    "/incidents": operations.INCIDENTS,
 }
-OVERVIEWS = {
-    "dslist": "/datasets",
-    "errorlist": "/errors",
-    "wnlist": "/errors",
-    "prodlist": "/ddm",
-    "taskinfo": "/tasks",
-    "incidents": "/incidents",
+"""The pages that an address of the original leads to, and what each understands: that part of the query is kept."""
+WAYS: Mapping[tuple[str, str], str] = {
+    ("dash", "prod"): "/",
+    ("dash", "analysis"): "/?label=user|panda",
+    ("dash", "clouds"): "/",
+    ("dash", "site"): "/sites",
+    ("dash", "ddm"): "/ddm",
+    ("dash", "shares"): "/shares",
+    ("ddm", "dash"): "/ddm",
+    ("tp", "main"): "/workers",
+    ("overview", "dslist"): "/datasets",
+    ("overview", "errorlist"): "/errors",
+    ("overview", "wnlist"): "/errors",
+    ("overview", "prodlist"): "/ddm",
+    ("overview", "taskinfo"): "/tasks",
+    ("overview", "incidents"): "/incidents",
+    ("mode", "taskquery"): "/tasks",
+    ("mode", "listusers"): "/tasks",
+    ("mode", "dbquery"): "/datasets",
+    ("mode", "sitestats"): "/sites",
 }
-KEPT = ("days", "hours", "site", "cloud", "vo")
+"""What the original's query asks for (domain.md 5a) and the page that shows it today."""
+OWN_NAMES: Mapping[str, Mapping[str, str]] = {"/incidents": {"typekey": "type"}, "/tasks": {"reqid": "task"}}
+"""Names that mean something on one page of the original only."""
 
 
 @router.get("/find")
@@ -74,38 +95,43 @@ def log_of(job_id: str, ctx: Ctx, _caller: Annotated[Identity, permit_page(Polic
 
 @router.get(ORIGINAL)
 async def original(request: Request, _caller: Annotated[Identity, permit_page(Policy.LOOK)]) -> Response:
-    """Lead from an address of the 2009 monitor to the page that shows the same."""
+    """Lead from an address of the 2009 monitor to the page that shows the same, with the filters that it knows."""
     query = {name.lower(): text for name, text in request.query_params.items()}
     return RedirectResponse(_place_of(query), 302)
 
 
 @router.get("/dashboard/request.py/site")
-async def original_ddm(_caller: Annotated[Identity, permit_page(Policy.LOOK)]) -> Response:
-    """Lead from the address of the 2009 DDM dashboard to ours."""
-    return RedirectResponse("/ddm", 302)
+async def original_ddm(request: Request, _caller: Annotated[Identity, permit_page(Policy.LOOK)]) -> Response:
+    """Lead from the address of the 2009 DDM dashboard to ours, with the filters that ours knows."""
+    return RedirectResponse(_with_filters("/ddm", dict(request.query_params)), 302)
 
 
 def _place_of(query: dict[str, str]) -> str:
-    if "job" in query:
+    if query.get("job"):
         return f"/job/{quote(query['job'], safe='')}"
-    if query.get("mode") == "site" and "site" in query:
+    if query.get("mode") == "site" and query.get("site"):
         return site_page(query["site"])
-    if "dset" in query:
+    if query.get("dset"):
         return dataset_page(query["dset"])
-    place = DASHES.get(query.get("dash", "")) or OVERVIEWS.get(query.get("overview", ""))
+    if query.get("ui") == "user":
+        return _with_filters("/jobs", {"user": query.get("name", ""), "days": query.get("days", "7")})
+    place = next((WAYS[one] for one in query.items() if one in WAYS), None)
+    if place is None and query.get("reqid"):
+        place = "/tasks"
     if place is None:
-        known = [f"dash={one}" for one in DASHES] + [f"overview={one}" for one in OVERVIEWS]
+        known = ", ".join(f"{name}={value}" for name, value in WAYS)
         raise NotFound(
-            "the monitor of today has no such page", hint=f"it knows {', '.join(known)}, job=ID, mode=site&site=X"
+            "the monitor of today has no such page",
+            hint=f"it knows {known}, job=ID, reqid=TASK, dset=NAME, mode=site&site=X, ui=user&name=X",
         )
-    kept = {ALIASES.get(name, name): text for name, text in query.items() if name in KEPT}
-    taken = {
-        "/datasets": {"cloud", "vo"},
-        "/ddm": {"days", "hours", "site"},
-        "/shares": set(),
-        "/incidents": {"days", "hours"},
-        "/sites": {"days", "hours", "site", "cloud"},
-        "/tasks": {"days", "hours", "cloud", "vo"},
-    }.get(place, set(KEPT))
-    more = address("", **{name: text for name, text in kept.items() if name in taken})
+    choosing = {name for name, _ in WAYS}
+    return _with_filters(place, {name: text for name, text in query.items() if name not in choosing})
+
+
+def _with_filters(place: str, query: Mapping[str, str]) -> str:
+    """The page with what it understands of a query; a choice that the page's own address makes stands first."""
+    path = place.partition("?")[0]
+    own, known = OWN_NAMES.get(path, {}), PAGES[path].names
+    named = {own.get(name, ALIASES.get(name, name)): text for name, text in query.items()}
+    more = address("", **{name: text for name, text in named.items() if name in known})
     return place + (more.replace("?", "&", 1) if "?" in place else more)

@@ -23,11 +23,15 @@
     const axis = (more) => ({ stroke: colour("ink-2"), grid: { stroke: colour("line"), width: 1 }, ticks: { show: false },
       font: "11px system-ui", ...more });
     const series = told.lines.map((one) => ({
-      label: one.title, stroke: colour(`s-${one.look}`), width: one.bars ? 0 : 2, points: { show: false },
-      fill: `color-mix(in srgb, ${colour(`s-${one.look}`)} ${one.bars ? 85 : 14}%, transparent)`,
+      label: one.title, value: (u, shown, place, at) => (at === null ? "" : (one.values[at] ?? 0).toLocaleString("en", { maximumFractionDigits: 2 })), stroke: colour(`s-${one.look}`), width: one.bars ? 0 : 2, points: { show: false },
+      fill: one.bars ? colour(`s-${one.look}`) : `color-mix(in srgb, ${colour(`s-${one.look}`)} 14%, transparent)`,
       paths: one.bars ? uPlot.paths.bars({ size: [0.8, 24], align: -1 }) : uPlot.paths.stepped({ align: -1 }),
     }));
-    const whole = (u, values) => values.map((v) => (Number.isInteger(v) || told.unit !== "jobs" ? v.toLocaleString("en") : ""));
+    // Bars stand on each other, the last lowest: each is drawn as high as it and those after it are together.
+    const above = (place) => told.lines.slice(place).filter((one) => one.bars);
+    const heights = told.lines.map((one, place) => (one.bars
+      ? one.values.map((value, at) => above(place).reduce((sum, low) => sum + (low.values[at] ?? 0), 0)) : one.values));
+    const whole = (u, values) => values.map((v) => (Number.isInteger(v) || !["jobs", "files"].includes(told.unit) ? v.toLocaleString("en") : ""));
     plots.get(canvas)?.destroy();
     canvas.replaceChildren();
     plots.set(canvas, new uPlot({
@@ -37,13 +41,17 @@
       scales: { y: { range: (u, low, high) => [0, Math.max(high ?? 0, 1) * 1.08] } },
       axes: [axis({ space: small ? 90 : 70, size: small ? 24 : 34, values: TIMES }), axis({ size: 46, space: small ? 36 : 32, values: whole })],
       series: [{ value: "{YYYY}-{MM}-{DD} {HH}:{mm} UTC" }, ...series],
-    }, [told.at, ...told.lines.map((one) => one.values)], canvas));
+    }, [told.at, ...heights], canvas));
   }
   const drawAll = () => document.querySelectorAll("[data-plot]").forEach(draw);
 
   // --- trees: clouds open to sites, sites to queues --------------------------------------------------------------------
   const nameOf = (row) => (row.dataset.level === "1" ? `${row.dataset.of}/${row.dataset.site}` : row.dataset.of);
-  const openNames = () => new Set(JSON.parse(kept.get("panda-open") ?? "[]"));
+  // Where nobody opened or closed anything yet, the only cloud is open.
+  function openNames() {
+    const clouds = document.querySelectorAll("table.tree tr[data-level='0']");
+    return new Set(JSON.parse(kept.get("panda-open") ?? JSON.stringify(clouds.length === 1 ? [nameOf(clouds[0])] : [])));
+  }
 
   function arrange(table) {
     const open = openNames();
