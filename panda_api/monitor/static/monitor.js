@@ -19,6 +19,7 @@
 
   function draw(canvas) {
     const told = JSON.parse(canvas.dataset.plot);
+    const counted = ["jobs", "files"].includes(told.unit);
     const small = canvas.closest(".small") !== null;
     const axis = (more) => ({ stroke: colour("ink-2"), grid: { stroke: colour("line"), width: 1 }, ticks: { show: false },
       font: "11px system-ui", ...more });
@@ -31,14 +32,14 @@
     const above = (place) => told.lines.slice(place).filter((one) => one.bars);
     const heights = told.lines.map((one, place) => (one.bars
       ? one.values.map((value, at) => above(place).reduce((sum, low) => sum + (low.values[at] ?? 0), 0)) : one.values));
-    const whole = (u, values) => values.map((v) => (Number.isInteger(v) || !["jobs", "files"].includes(told.unit) ? v.toLocaleString("en") : ""));
+    const whole = (u, values) => values.map((v) => (Number.isInteger(v) || !counted ? v.toLocaleString("en", { maximumSignificantDigits: 6 }) : ""));
     plots.get(canvas)?.destroy();
     canvas.replaceChildren();
     plots.set(canvas, new uPlot({
       width: Math.max(canvas.clientWidth, 120), height: small ? 90 : 190, legend: { show: !small },
       tzDate: (stamp) => uPlot.tzDate(new Date(stamp * 1e3), "Etc/UTC"),
       cursor: { y: false, points: { size: 6 } }, padding: [8, 8, 0, 0],
-      scales: { y: { range: (u, low, high) => [0, Math.max(high ?? 0, 1) * 1.08] } },
+      scales: { y: { range: (u, low, high) => [0, (high > 0 ? Math.max(high, counted ? 1 : 0) : 1) * 1.08] } },
       axes: [axis({ space: small ? 90 : 70, size: small ? 24 : 34, values: TIMES }), axis({ size: 46, space: small ? 36 : 32, values: whole })],
       series: [{ value: "{YYYY}-{MM}-{DD} {HH}:{mm} UTC" }, ...series],
     }, [told.at, ...heights], canvas));
