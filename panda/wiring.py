@@ -13,13 +13,32 @@ from panda.services.context import Context
 from panda.settings import Settings
 from panda.store import engine as store_engine
 from panda.store import schema as panda_schema
+from panda.store.engine import Bounds
+
+__all__ = [
+    "METADATA",
+    "Bounds",
+    "check_schema",
+    "connect",
+    "production_database",
+    "upgrade_schema",
+]
 
 METADATA: dict[store_engine.Branch, MetaData] = {"panda": panda_schema.metadata, "ddm": ddm_schema.metadata}
 
 
-def connect(settings: Settings, *, application: str = "panda", pool_size: int = 10, check: bool = True) -> Context:
+def connect(
+    settings: Settings,
+    *,
+    application: str = "panda",
+    pool_size: int = 10,
+    check: bool = True,
+    bounds: Bounds | None = None,
+) -> Context:
     """Connect to everything; raises Unavailable when the database does not run, SchemaMismatch when it is too old."""
-    engine = store_engine.make_engine(embedded.database_url(settings), application=application, pool_size=pool_size)
+    engine = store_engine.make_engine(
+        embedded.database_url(settings), application=application, pool_size=pool_size, bounds=bounds
+    )
     ctx = Context(engine=engine, ddm=EmbeddedDdm(engine), settings=settings, clock=lambda: datetime.now(UTC))
     if check:
         check_schema(ctx)

@@ -26,7 +26,7 @@ def only_bamboo() -> Iterator[bool]:
         yield alone
 
 
-@task(name="take work", retries=2, retry_delay_seconds=2, timeout_seconds=3600, cache_policy=NO_CACHE)
+@task(name="take work", retries=2, retry_delay_seconds=2, cache_policy=NO_CACHE)
 def take_work() -> intake.Taken:
     """Duty 1: new task requests and ready job definitions become production tasks."""
     taken = intake.take_tasks(world(), production_database()) + intake.take_job_definitions(
@@ -36,7 +36,7 @@ def take_work() -> intake.Taken:
     return taken
 
 
-@task(name="write back", retries=2, retry_delay_seconds=2, timeout_seconds=3600, cache_policy=NO_CACHE)
+@task(name="write back", retries=2, retry_delay_seconds=2, cache_policy=NO_CACHE)
 def write_back() -> bamboo.WrittenBack:
     """Duty 3: states of jobs and tasks, in the order of their changes."""
     written = bamboo.write_back(world(), production_database())
@@ -44,7 +44,7 @@ def write_back() -> bamboo.WrittenBack:
     return written
 
 
-@task(name="kill TOBEABORTED", retries=2, retry_delay_seconds=2, timeout_seconds=3600, cache_policy=NO_CACHE)
+@task(name="kill TOBEABORTED", retries=2, retry_delay_seconds=2, cache_policy=NO_CACHE)
 def kill_to_be_aborted() -> intake.Aborts:
     """Duty 4: what is marked TOBEABORTED ends; running jobs hear it with their next heartbeat."""
     aborts = intake.kill_to_be_aborted(world(), production_database())
@@ -52,7 +52,7 @@ def kill_to_be_aborted() -> intake.Aborts:
     return aborts
 
 
-@task(name="keep up", retries=1, retry_delay_seconds=2, timeout_seconds=3600, cache_policy=NO_CACHE)
+@task(name="keep up", retries=1, retry_delay_seconds=2, cache_policy=NO_CACHE)
 def keep_up() -> upkeep.Round:
     """Do once what the conductor does all the time, so that work ends without one."""
     done = upkeep.round_once(world())

@@ -9,7 +9,7 @@ from panda.services import narrate
 from tasks.world import world
 
 
-@task(name="report", timeout_seconds=120, cache_policy=NO_CACHE)
+@task(name="report", cache_policy=NO_CACHE)
 def report(task_id: int, waits_for: str | None, *, whole: bool = True) -> None:
     """Write the artifacts of a task: its progress and, if `whole`, its jobs by state and the page that says why."""
     try:

@@ -13,7 +13,7 @@ def look(lease: Lease) -> chapters.Chapters:
     return chapters.look(world(), lease)
 
 
-@task(name="assign cloud", retries=2, retry_delay_seconds=1, timeout_seconds=600, cache_policy=NO_CACHE)
+@task(name="assign cloud", retries=2, retry_delay_seconds=1, cache_policy=NO_CACHE)
 def assign_cloud(lease: Lease) -> assign.Assigned:
     """Choose the task's cloud once (domain.md 2.1) and make its output datasets."""
     result = assign.assign(world(), lease)
@@ -21,7 +21,7 @@ def assign_cloud(lease: Lease) -> assign.Assigned:
     return result
 
 
-@task(name="expand", retries=2, retry_delay_seconds=1, timeout_seconds=3600, cache_policy=NO_CACHE)
+@task(name="expand", retries=2, retry_delay_seconds=1, cache_policy=NO_CACHE)
 def expand(lease: Lease) -> prepare.Expanded:
     """Make the task's jobs and bunches, chunk by chunk."""
     result = prepare.expand(world(), lease)
@@ -29,7 +29,7 @@ def expand(lease: Lease) -> prepare.Expanded:
     return result
 
 
-@task(name="place", retries=2, retry_delay_seconds=1, timeout_seconds=600, cache_policy=NO_CACHE)
+@task(name="place", retries=2, retry_delay_seconds=1, cache_policy=NO_CACHE)
 def place_bunches(lease: Lease) -> place.PlacedBunches:
     """Give bunches their sites (domain.md 2.2), up to the sites' windows."""
     result = place.place(world(), lease)
@@ -37,7 +37,7 @@ def place_bunches(lease: Lease) -> place.PlacedBunches:
     return result
 
 
-@task(name="stage", retries=2, retry_delay_seconds=1, timeout_seconds=3600, cache_policy=NO_CACHE)
+@task(name="stage", retries=2, retry_delay_seconds=1, cache_policy=NO_CACHE)
 def stage_inputs(lease: Lease) -> stage.Staged:
     """Ask the DDM for the dispatch blocks of what the sites lack; activate what is local."""
     result = stage.stage(world(), lease)
@@ -47,7 +47,7 @@ def stage_inputs(lease: Lease) -> stage.Staged:
     return result
 
 
-@task(name="complete", retries=2, retry_delay_seconds=1, timeout_seconds=3600, cache_policy=NO_CACHE)
+@task(name="complete", retries=2, retry_delay_seconds=1, cache_policy=NO_CACHE)
 def complete_task(lease: Lease) -> complete.Completed:
     """Close the datasets and end the task if nothing is live any more."""
     result = complete.complete(world(), lease)

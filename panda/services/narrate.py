@@ -11,18 +11,6 @@ from panda.store import explain as store
 
 MOST_PARENTS, MOST_CHILDREN = 10, 10
 
-STYLES = {
-    "done": "fill:#d4edda,stroke:#28a745,color:#000",
-    "finished": "fill:#fff3cd,stroke:#e0a800,color:#000",
-    "failed": "fill:#f8d7da,stroke:#dc3545,color:#000",
-    "aborted": "fill:#e2e3e5,stroke:#6c757d,color:#000",
-    "registered": "fill:#f8f9fa,stroke:#adb5bd,color:#000",
-    "assigned": "fill:#f8f9fa,stroke:#17a2b8,color:#000",
-    "aborting": "fill:#e2e3e5,stroke:#dc3545,color:#000",
-    "running": "fill:#d1ecf1,stroke:#17a2b8,color:#000",
-}
-"""Colours of a task's stage in the drawing of its chain, the same in a light and a dark page."""
-
 OUTDATED = ("It waits for:", "A story works on it")
 """What `why` says of a task between its stories; a story that runs knows better what its task waits for."""
 
@@ -53,7 +41,7 @@ class Narration:
         links = " · ".join(f"[{words}]({address})" for words, address in self.links)
         return (
             f"## Task {self.task_id}\n\n`{self.task_name}`\n\n{self.words}\n{waits}\n{links}\n\n"
-            f"### Where it stands, and why\n\n{bullets}\n\n### The chain of tasks\n\n```mermaid\n{self.chain}\n```\n"
+            f"### Where it stands, and why\n\n{bullets}\n\n### The chain of tasks\n\n{self.chain}\n"
         )
 
 
@@ -110,23 +98,26 @@ def _brokerage(ctx: Context, task_id: int) -> list[dict[str, object]]:
 
 
 def _chain(ctx: Context, task: TaskView) -> str:
-    """Draw the task between its parents and children as a Mermaid graph, with jobs, and colours of their ends."""
-    family = [*_parents(ctx, task), task]
+    """List the task between its parents and children as a Markdown table: Prefect draws no Mermaid."""
+    parents = _parents(ctx, task)
     children = read.tasks(ctx, TaskFilter(parent_id=task.id), limit=MOST_CHILDREN + 1)
-    more = len(children) > MOST_CHILDREN
-    family += reversed(children[:MOST_CHILDREN])
-    lines = ["graph TD"]
-    for one in family:
-        done, made = one.jobs.get("finished", 0), sum(one.jobs.values())
-        jobs = f"{done} of {made} jobs finished" if made else "no jobs yet"
-        lines.append(f'  t{one.id}["{one.id} {one.name}<br/>{one.stage.value}: {jobs}"]:::{one.stage.value}')
-    known = {one.id for one in family}
-    lines += [f"  t{one.parent_id} --> t{one.id}" for one in family if one.parent_id in known]
-    if more:
-        lines += ["  more[more children]", f"  t{task.id} --> more"]
-    lines += [f"  classDef {stage} {style}" for stage, style in STYLES.items()]
-    lines.append(f"  style t{task.id} stroke-width:4px")
+    rows = [(one, "before it" if one.id != task.parent_id else "its input is made here") for one in parents]
+    rows.append((task, "**this task**"))
+    rows += [(one, "reads what it makes") for one in reversed(children[:MOST_CHILDREN])]
+    lines = ["| task | stage | jobs | in the chain |", "|---|---|---|---|"]
+    lines += [_link_of_chain(ctx, one, place) for one, place in rows]
+    if len(children) > MOST_CHILDREN:
+        lines.append(f"| [more children]({ctx.settings.api_url}/task/{task.id}) | | | |")
     return "\n".join(lines)
+
+
+def _link_of_chain(ctx: Context, one: TaskView, place: str) -> str:
+    done, made = one.jobs.get("finished", 0), sum(one.jobs.values())
+    jobs = f"{done} of {made} finished" if made else "no jobs yet"
+    waits = f", waits for {one.waits_for}" if one.waits_for and one.stage not in FINAL_TASK else ""
+    name = one.name.replace("|", "\\|").replace("[", "\\[").replace("]", "\\]")
+    stage = f"{one.stage.value}{waits}".replace("|", "\\|")
+    return f"| [{one.id} {name}]({ctx.settings.api_url}/task/{one.id}) | {stage} | {jobs} | {place} |"
 
 
 def _parents(ctx: Context, task: TaskView) -> list[TaskView]:

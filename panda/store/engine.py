@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -17,22 +18,36 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 Branch = Literal["panda", "ddm"]
 
 
-def make_engine(url: str, *, pool_size: int = 10, application: str = "panda") -> Engine:
-    """Make the engine for a PostgreSQL address. Statements see UTC and no JIT (performance.md 12)."""
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How long a statement may take, and how long of that it may wait for a lock (s)."""
+
+    statement_s: float
+    lock_s: float
+
+
+def make_engine(url: str, *, pool_size: int = 10, application: str = "panda", bounds: Bounds | None = None) -> Engine:
+    """Make the engine for a PostgreSQL address. Statements see UTC and no JIT (performance.md 12).
+
+    With `bounds` the database itself ends a statement that takes too long; what it did is undone.
+    """
     return create_engine(
         url,
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_pre_ping=True,
-        connect_args=session_settings(application),
+        connect_args=session_settings(application, bounds),
     )
 
 
-def session_settings(application: str) -> dict[str, object]:
+def session_settings(application: str, bounds: Bounds | None = None) -> dict[str, object]:
     """What every connection of PanDA is opened with."""
+    options = "-c timezone=UTC -c jit=off -c idle_in_transaction_session_timeout=600000"
+    if bounds is not None:
+        options += f" -c statement_timeout={bounds.statement_s * 1000:.0f} -c lock_timeout={bounds.lock_s * 1000:.0f}"
     return {
         "application_name": application,
-        "options": "-c timezone=UTC -c jit=off -c idle_in_transaction_session_timeout=600000",
+        "options": options,
         "connect_timeout": 10,
     }
 

@@ -4,10 +4,11 @@ import logging
 import re
 
 import pytest
-from prefect import Flow
+from prefect import Flow, Task
 from prefect.exceptions import FailedRun
 from prefect.utilities.callables import parameter_schema
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from flows import requests
 from flows.bamboo import bamboo
@@ -15,7 +16,12 @@ from flows.housekeeping import housekeeping
 from flows.names import run_name
 from panda.ddm.errors import Unavailable as DdmUnavailable
 from panda.errors import Refused
+from panda.store.engine import Bounds, make_engine
+from tasks import bamboo as steps_of_bamboo
+from tasks import report
+from tasks import story as steps_of_story
 from tasks.plain import LOGGERS, Plainly, said, speak_plainly
+from tasks.world import LOCK_LIMIT_S, STATEMENT_LIMIT_S
 
 FORMS = (
     requests.submit_production, requests.abort_task, requests.pause_task, requests.resume_task, requests.retry_task,
@@ -88,6 +94,29 @@ def test_every_field_of_a_form_has_a_title_and_says_what_it_is(form: Flow[..., o
         if field.get("type") == "integer":
             assert "minimum" in field, name
             assert "maximum" in field or name == "task_id", name
+
+
+STEPS = [one for module in (steps_of_bamboo, steps_of_story, report) for one in vars(module).values()
+         if isinstance(one, Task)]  # fmt: skip
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
+def test_no_step_has_a_limit_that_prefect_cannot_keep(step: Task[..., object]) -> None:
+    assert step.timeout_seconds is None  # Prefect warns of it in every run: a step in a thread cannot be interrupted
+
+
+def test_the_database_itself_ends_a_step_that_takes_too_long(database: str) -> None:
+    assert 0 < LOCK_LIMIT_S < STATEMENT_LIMIT_S
+    engine = make_engine(database, bounds=Bounds(statement_s=0.1, lock_s=0.05))
+    with pytest.raises(DBAPIError) as ended, engine.begin() as connection:
+        connection.execute(text("SELECT pg_sleep(60)"))
+    assert "canceling statement due to statement timeout" in said(ended.value)
+    with engine.begin() as holder:
+        holder.execute(text("LOCK TABLE site"))
+        with pytest.raises(DBAPIError) as waited, engine.begin() as connection:
+            connection.execute(text("LOCK TABLE site"))
+    assert "canceling statement due to lock timeout" in said(waited.value)
+    engine.dispose()
 
 
 @pytest.mark.parametrize("flow", [bamboo, housekeeping])
