@@ -16,9 +16,11 @@ PILE_UP = (5, 20)
 LEAST_PILED_UP = (50, 200)
 
 SLOW_LINK = 10.0
-"""How many times slower than the middle one of the other links is an alert; half of it a warning."""
+"""How many times slower than what is usual on the other ways is an alert; half of it a warning."""
 LEAST_COPY_S = 1.0
-"""A link whose copies take less each is slow for nobody."""
+"""A way on which each takes less is slow for nobody."""
+LEAST_ELSEWHERE = 3
+"""What came elsewhere says what is usual if it was so many."""
 
 
 class Tone(StrEnum):
@@ -58,17 +60,6 @@ def piling_up(waiting: int, running: int) -> Tone | None:
     return Tone.WARN if waiting > max(LEAST_PILED_UP[0], PILE_UP[0] * running) else None
 
 
-def slow(rate: float | None, seconds_each: float, others: Sequence[float]) -> Tone | None:
-    """How bad it is that a link copies at this rate (bytes per second) while others do at theirs.
-
-    None where nothing can be said: nothing arrived, there is no other link, or a copy takes less than a second anyway.
-    """
-    if rate is None or not others or seconds_each < LEAST_COPY_S:
-        return None
-    times = statistics.median(others) / rate if rate else float("inf")
-    return Tone.ALERT if times >= SLOW_LINK else Tone.WARN if times >= SLOW_LINK / 2 else Tone.GOOD
-
-
 def dead(silent_s: float | None, limit_s: float, waiting: int) -> bool:
     """Tell whether a site looks dead: jobs wait there for pilots, and none spoke for as long as one may be silent.
 
@@ -77,26 +68,33 @@ def dead(silent_s: float | None, limit_s: float, waiting: int) -> bool:
     return waiting > 0 and (silent_s is None or silent_s > limit_s)
 
 
-SLOW_FACTOR = 10.0
-"""So many times slower than elsewhere is slow: both in bytes a second and in the time that a block takes."""
-LEAST_BLOCKS = 3
-
-
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How blocks of files came to a storage lately: their number, median time (s) and median bytes a second."""
+    """How files, or blocks of them, came on a way lately: their number, the time (s) of one, and bytes a second."""
 
     rse: str
-    blocks: int
+    n: int
     seconds: float
     bytes_per_s: float
 
 
-def slow_way(here: Pace, elsewhere: Pace | None) -> bool:
-    """Tell whether the way to a storage is slow: ten times slower than the others, for reasons that size is not."""
-    return (
-        elsewhere is not None
-        and elsewhere.blocks >= LEAST_BLOCKS
-        and here.bytes_per_s * SLOW_FACTOR < elsewhere.bytes_per_s
-        and here.seconds > SLOW_FACTOR * elsewhere.seconds
-    )
+def usual_of(others: Sequence[Pace]) -> Pace | None:
+    """What is usual on several ways: the middle time and the middle rate; None without any."""
+    if not others:
+        return None
+    seconds, rates = (one.seconds for one in others), (one.bytes_per_s for one in others)
+    return Pace("elsewhere", sum(one.n for one in others), statistics.median(seconds), statistics.median(rates))
+
+
+def slow(here: Pace, usual: Pace | None) -> Tone | None:
+    """How bad it is that files come on a way at this pace while elsewhere another one is usual.
+
+    Both must be worse, bytes a second and the time of one: small files make few bytes a second on a good way, too.
+    None where nothing can be said: too little is known of elsewhere, or one takes less than a second anyway.
+    """
+    if usual is None or usual.n < LEAST_ELSEWHERE or here.seconds < LEAST_COPY_S:
+        return None
+    in_rate = usual.bytes_per_s / here.bytes_per_s if here.bytes_per_s else float("inf")
+    in_time = here.seconds / usual.seconds if usual.seconds else float("inf")
+    times = min(in_rate, in_time)
+    return Tone.ALERT if times >= SLOW_LINK else Tone.WARN if times >= SLOW_LINK / 2 else Tone.GOOD

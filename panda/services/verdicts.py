@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import Connection, RowMapping
 
 from panda.domain import shift
-from panda.domain.shift import Pace
+from panda.domain.shift import Pace, Tone
 from panda.domain.views.grid import SiteView
 from panda.domain.words import ago, counted, size, span
 from panda.services.context import Context
@@ -58,7 +58,7 @@ def slow_ways(connection: Connection) -> list[tuple[Pace, Pace]]:
     found = []
     for row in paces.to_storages(connection, HOURS):
         here, usual = _pace(row), _elsewhere(connection, row["rse"])
-        if usual is not None and shift.slow_way(here, usual):
+        if usual is not None and shift.slow(here, usual) is Tone.ALERT:
             found.append((here, usual))
     return found
 
@@ -73,8 +73,8 @@ def slow_way(connection: Connection, rse: str, sources: Sequence[str]) -> list[s
 def in_numbers(here: Pace, usual: Pace) -> str:
     """Compare two paces in words."""
     return (
-        f"{counted(here.blocks, 'block')} of input came at {size(here.bytes_per_s)}/s at most (median of {HOURS:g} h), "
-        f"to other storages {counted(usual.blocks, 'block')} at {size(usual.bytes_per_s)}/s"
+        f"{counted(here.n, 'block')} of input came at {size(here.bytes_per_s)}/s at most (median of {HOURS:g} h), "
+        f"to other storages {counted(usual.n, 'block')} at {size(usual.bytes_per_s)}/s"
     )
 
 

@@ -6,10 +6,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Engine, create_engine, text
 
+from panda.embedded import Address
+from panda_api.app import build
 from panda_api.monitor.pages.every import PAGES
-from tests.support.serving import Caller
+from tests.monitor.scene import fill
+from tests.support.builders import a_context
+from tests.support.database import cloned_database
+from tests.support.serving import Caller, serving
 
 TIMES = ("hours=1", "hours=0.5", "days=7", "date_from=2026-01-01&date_to=2026-01-02")
 PATTERNS = ("*", "a*", "*b|c*", "-x*", "~", "-~", "a|-b")
@@ -18,7 +23,36 @@ ONLY_FAILED = ("error",)
 PAGED = ("jobs", "tasks", "datasets", "blocks", "tries", "pilots", "incidents")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def engine(cluster: Address) -> Iterator[Engine]:
+    """One database with one scene for all tests of this file, which only look."""
+    with cloned_database(cluster, "forms") as url:
+        made = create_engine(url)
+        yield made
+        made.dispose()
+
+
+@pytest.fixture(scope="module")
+def rows(engine: Engine) -> Iterator[Connection]:
+    """A connection that commits at once."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        yield connection
+
+
+@pytest.fixture(scope="module")
+def scene(rows: Connection) -> None:
+    """Work in every state."""
+    fill(rows)
+
+
+@pytest.fixture(scope="module")
+def caller(engine: Engine, scene: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
+    """A caller of the real app."""
+    with serving(build(a_context(engine, tmp_path_factory.mktemp("forms")))) as address:
+        yield Caller(address)
+
+
+@pytest.fixture(scope="module")
 def places(scene: None, caller: Caller) -> dict[str, str]:
     """An address for every page, one that shows something where the page is about one thing."""
     job = caller.get("/jobs?status=failed&json").json()["jobs"]["rows"][0]

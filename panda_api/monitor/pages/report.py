@@ -140,7 +140,7 @@ def _transfers(look: Look) -> Iterator[dict[str, object]]:
         )  # fmt: skip
     for here, usual in verdicts.slow_ways(look.connection):
         yield _found(
-            "warn", f"storage {here.rse}", f"the way there is slow: {verdicts.in_numbers(here, usual)}", here.blocks,
+            "warn", f"storage {here.rse}", f"the way there is slow: {verdicts.in_numbers(here, usual)}", here.n,
             address("/ddm", rse=only(here.rse)), "the link to the site: tell the network people",
         )  # fmt: skip
 

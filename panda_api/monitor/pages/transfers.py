@@ -116,12 +116,17 @@ def plots(asked: Asked, told: Traffic) -> list[Block]:
 
 def judged(one: Tally, all_links: Sequence[Tally]) -> str | None:
     """How bad a link is: it fails, files are stuck on it, or it is far slower than the others; None: nothing to say."""
-    others = [other.rate for other in all_links if other is not one and other.rate is not None]
-    slow = shift.slow(one.rate, one.seconds / one.files if one.files else 0.0, others)
+    here = _pace(one)
+    others = [pace for other in all_links if other is not one and (pace := _pace(other)) is not None]
+    slow = shift.slow(here, shift.usual_of(others)) if here is not None else None
     failing = shift.failing(one.files, one.failed)
     if one.stuck or (one.failed and not one.files) or shift.Tone.ALERT in {slow, failing}:
         return "alert"
     return "warn" if shift.Tone.WARN in {slow, failing} else "good" if one.files else None
+
+
+def _pace(one: Tally) -> shift.Pace | None:
+    return shift.Pace(one.rse, one.files, one.seconds / one.files, one.rate) if one.files and one.rate else None
 
 
 def _matrix(asked: Asked, found: Sequence[Tally]) -> Matrix:
