@@ -51,6 +51,20 @@ class Given:
         return self.values.get(key) in (True, 1, "True", "true", "1")
 
 
+def refuse_nul(value: object, where: str = "task_parameters") -> None:
+    """Raise BadRequest that names the key if a text anywhere in a value has a NUL character: no database keeps it."""
+    if isinstance(value, str):
+        if "\x00" in value:
+            raise BadRequest(f"{where} holds a NUL character", hint="plain text")
+    elif isinstance(value, Mapping):
+        for key, one in value.items():
+            refuse_nul(str(key), where)
+            refuse_nul(one, f"{where} key {key!r}")
+    elif isinstance(value, list):
+        for place, one in enumerate(value):
+            refuse_nul(one, f"{where}[{place}]")
+
+
 def kind_of(value: object) -> str:
     """What a value is, in words for people who read JSON."""
     names = {list: "a list", dict: "an object", bool: "true or false", int: "a number", float: "a number", str: "text"}

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from panda.domain.given import Given, kind_of
+from panda.domain.given import Given, kind_of, refuse_nul
 from panda.domain.names import bare_name
 from panda.domain.work import EVERY_FILE, InputSpec, OutputSpec, Resources, Selection, Split, TaskRequest
 from panda.errors import BadRequest, Refused
@@ -54,6 +54,7 @@ def refine(
     `<programs>buildGen`; no other address is taken. Raises BadRequest for a missing key or a wrong type, Refused for
     what is not served; both name the key.
     """
+    refuse_nul(parameters)
     given = Given(parameters)
     for key, instead in NOT_SERVED.items():
         if parameters.get(key):

@@ -169,6 +169,16 @@ def check_request(request: TaskRequest) -> TaskRequest:
     return request
 
 
+_INT = 2**31 - 1
+_MOST = {
+    **dict.fromkeys(("events_per_job", "files_per_job", "n_jobs", "max_files"), _INT),
+    **dict.fromkeys(("memory_mb", "disk_mb", "work_hs23_s", "wall_s", "seed"), _INT),
+    "bytes_per_job": 2**53, "n_events": 2**53, "cores": 10_000, "bunch_size": 10_000, "priority": 30_000,
+    "max_attempts": 50,
+}  # fmt: skip
+"""What is more is a mistake, and no column holds it; 50 attempts are the client's own limit (wire-protocol.md 7.2)."""
+
+
 def _check_counts(request: TaskRequest) -> None:
     split, needs = request.split, request.resources
     positive = {
@@ -185,18 +195,21 @@ def _check_counts(request: TaskRequest) -> None:
     for name, value in positive.items():
         if value is not None and value < 1:
             raise Refused(f"{name} is {value}; it must be at least 1", hint="a positive number, or leave it out")
-    for name, number in (
-        ("memory_mb", needs.memory_mb),
-        ("disk_mb", needs.disk_mb),
-        ("work_hs23_s", needs.work_hs23_s),
-        ("wall_s", needs.wall_s),
-        ("priority", request.priority),
-        ("seed", request.seed),
-    ):
+    natural = {
+        "memory_mb": needs.memory_mb,
+        "disk_mb": needs.disk_mb,
+        "work_hs23_s": needs.work_hs23_s,
+        "wall_s": needs.wall_s,
+        "priority": request.priority,
+        "seed": request.seed,
+    }
+    for name, number in natural.items():
         if number < 0:
             raise Refused(f"{name} is {number}; it must not be negative", hint="0 means unknown")
-    if request.max_attempts > 50:  # noqa: PLR2004 - the client's own limit (wire-protocol.md 7.2)
-        raise Refused(f"max_attempts is {request.max_attempts}; at most 50", hint="50")
+    for name, limit in _MOST.items():
+        asked = {**positive, **natural}[name]
+        if asked is not None and asked > limit:
+            raise Refused(f"{name} is {asked}; at most {limit}", hint=f"{limit}")
 
 
 def _check_split(request: TaskRequest) -> None:
@@ -223,6 +236,8 @@ def _check_inputs(request: TaskRequest) -> None:
             raise Refused(f"input role {stream.role!r} is unknown", hint="'primary' or 'secondary'")
         if stream.files_per_job is not None and stream.files_per_job < 1:
             raise Refused(f"files_per_job of stream {stream.stream!r} is {stream.files_per_job}; at least 1")
+        if max(stream.files_per_job or 0, stream.selection.skip) > _INT:
+            raise Refused(f"input stream {stream.stream!r} takes or skips more files than there can be", hint=f"{_INT}")
         _check_selection(stream)
         for dataset in stream.datasets:
             check_name("dataset", bare_name(dataset))

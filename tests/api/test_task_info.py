@@ -161,6 +161,28 @@ def test_nobody_but_the_owner_looks_into_a_job_with_secrets(caller: Caller, ctx:
     assert good(ann.post(f"{V1}/job/set_command", order)) is True
 
 
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        *(({key: "a\x00b"}, f"key '{key}' holds a NUL") for key in ("site", "architecture", "sourceURL", "vo")),
+        ({"excludedSite": ["a\x00b"]}, "key 'excludedSite'[0] holds a NUL"),
+        ({"log": {"type": "template", "value": "a\x00b"}}, "key 'log' key 'value' holds a NUL"),
+        ({"a\x00b": 1}, "holds a NUL"),
+        ({"nEventsPerJob": 2**31}, "events_per_job is 2147483648; at most 2147483647"),
+        ({"coreCount": 2**15}, "cores is 32768; at most 10000"),
+        ({"ramCount": 2**40}, "memory_mb is"),
+        ({"maxWalltime": 2**40}, "wall_s is"),
+        ({"cpuTime": 2**50}, "work_hs23_s is"),
+        ({"nFilesPerJob": 2**31}, "files_per_job is"),
+        ({"currentPriority": 30_001}, "priority is 30001; at most 30000"),
+        ({"maxAttempt": 51}, "max_attempts is 51; at most 50"),
+    ],
+)
+def test_what_the_database_cannot_hold_is_refused_by_its_name(caller: Caller, more: dict[str, Any], says: str) -> None:
+    bad(caller.post(f"{V1}/task/submit", {"task_parameters": prun(site="ALPHA", vo="atlas") | more}), says)
+    assert ids(caller) == []
+
+
 def test_commands_beside_pbooks(caller: Caller, ctx: Context) -> None:
     task_id = submitted(caller, ctx)
     assert good(caller.post(f"{V1}/task/reactivate", {"task_id": task_id})) == 1
