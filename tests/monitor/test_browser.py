@@ -141,4 +141,13 @@ def test_keys_alone_lead_from_page_to_page(browser: webdriver.Chrome, caller: Ca
     browser.find_element(By.TAG_NAME, "body").send_keys("/")
     browser.switch_to.active_element.send_keys("BNL", Keys.ENTER)
     WebDriverWait(browser, 20).until(lambda one: urlsplit(one.current_url).path == "/site/BNL")
+    browser.find_element(By.TAG_NAME, "body").send_keys("?")
+    keys = browser.find_element(By.ID, "keys")
+    assert "light or dark" in keys.text
+    keys.find_element(By.TAG_NAME, "button").send_keys(Keys.ENTER)
+    assert not keys.is_displayed()
+    browser.find_element(By.TAG_NAME, "body").send_keys("j")
+    reached = browser.switch_to.active_element
+    assert reached.find_elements(By.XPATH, "ancestor::tbody")
+    assert reached.value_of_css_property("outline-style") == "solid"
     assert [one["message"] for one in log_of(browser, "browser")] == []
