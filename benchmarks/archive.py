@@ -4,7 +4,10 @@ All of it is written by set-based statements, as the system would have written i
 twenty fails, jobs ended one after the other at so many a day, and the last ended now.
 """
 
-from sqlalchemy import Engine
+import contextlib
+from collections.abc import Iterator
+
+from sqlalchemy import Connection, Engine
 
 from panda.store.archive import make_months
 
@@ -46,8 +49,8 @@ _JOB = """
     FROM bunch b JOIN past p ON p.id = b.task_id, generate_series(0, {bunch} - 1) i WHERE {where} ORDER BY b.id, i;
 """
 _COLUMNS = "id, task_id, bunch_id, ordinal, needs_id, first_event, n_events, status, site_id, lease, attempt"
-_OLD = "p.ended_at < now() - interval '3 d'"
-# Tasks that ended three days ago are in the archive.
+_OLD = "p.ended_at < now() - make_interval(days => {kept})"
+# Tasks that ended two weeks ago, in a short past the older two thirds of them, are in the archive.
 _JOBS = (
     f"INSERT INTO job_archive ({_COLUMNS}, ended_at)"  # noqa: S608 - constants
     + _JOB.replace("{ended}", ", p.ended_at").replace("{where}", _OLD)
@@ -106,28 +109,70 @@ _NOW = """
     SELECT now() - make_interval(mins => i), 'info', 'queuecontrol', 'site:S' || 1 + i % {queues}, 'online by operator'
     FROM generate_series(1, 20000) i;
 """
-_CHUNK = 500_000
+_CHUNK = 1_000_000
+# Filling only: a crash costs the stand, not data; autovacuum's CPU is not the pages' (the end is one VACUUM).
+_HURRY = {"fsync": "off", "full_page_writes": "off", "max_wal_size": "'16GB'", "checkpoint_timeout": "'1h'"}
+_INDEXES = """
+    SELECT 'ALTER TABLE ' || c.conrelid::regclass || ' DROP CONSTRAINT ' || c.conname,
+           'ALTER TABLE ' || c.conrelid::regclass || ' ADD CONSTRAINT ' || c.conname || ' ' ||
+           pg_get_constraintdef(c.oid)
+    FROM pg_constraint c WHERE c.conrelid::regclass::text = ANY (%s) AND c.contype IN ('p', 'u')
+  UNION ALL
+    SELECT 'DROP INDEX ' || indexrelid::regclass, pg_get_indexdef(indexrelid) FROM pg_index i
+    WHERE indrelid::regclass::text = ANY (%s)
+      AND NOT EXISTS (SELECT FROM pg_constraint c WHERE c.conindid = i.indexrelid)
+"""
 
 
 def fill(engine: Engine, queues: int, final: int, daily: int) -> None:
     """Write `final` jobs that ended at `daily` a day until now, beside the ready jobs that are there."""
-    names = {"queues": queues, "daily": daily, "tasks": final // _PER_TASK, "per": _PER_TASK, "bunch": _PER_BUNCH}
+    names = {"queues": queues, "daily": daily, "tasks": final // _PER_TASK, "per": _PER_TASK, "bunch": _PER_BUNCH,
+             "kept": min(14, final // daily // 3)}  # fmt: skip
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
 
         def run(part: str, **more: int) -> None:
             connection.exec_driver_sql(part.format(**names, **more).replace("%", "%%"))
 
-        connection.exec_driver_sql("SET synchronous_commit = off")
-        connection.exec_driver_sql("ALTER SYSTEM SET autovacuum = off")  # its CPU is not the pages'
-        connection.exec_driver_sql("SELECT pg_reload_conf()")
-        run(_TASKS)
-        oldest, newest = connection.exec_driver_sql("SELECT min(ended_at), max(ended_at) FROM past").one()
-        make_months(connection, oldest, newest)
-        for part in (_BUNCHES, _JOBS):
-            run(part)
-        first, last = connection.exec_driver_sql(_SINCE).one()
-        for start in range(first, last + 1, _CHUNK):
-            run(_ENDS.replace("BETWEEN {first} AND {last}", "BETWEEN {first} AND {upto}"),
-                first=start, upto=min(start + _CHUNK - 1, last), last=last)  # fmt: skip
-        run(_NOW)
-        connection.exec_driver_sql("VACUUM (ANALYZE, FREEZE)")
+        with _hurried(connection):
+            run(_TASKS)
+            oldest, newest = connection.exec_driver_sql("SELECT min(ended_at), max(ended_at) FROM past").one()
+            make_months(connection, oldest, newest)
+            with _indexed_afterwards(connection, "job_archive"):
+                for part in (_BUNCHES, _JOBS):
+                    run(part)
+            first, last = connection.exec_driver_sql(_SINCE).one()
+            with _indexed_afterwards(connection, "job_event", "job_report", "job_output"):
+                for start in range(first, last + 1, _CHUNK):
+                    run(_ENDS.replace("BETWEEN {first} AND {last}", "BETWEEN {first} AND {upto}"),
+                        first=start, upto=min(start + _CHUNK - 1, last), last=last)  # fmt: skip
+            run(_NOW)
+            connection.exec_driver_sql("VACUUM (ANALYZE, FREEZE)")
+
+
+@contextlib.contextmanager
+def _hurried(connection: Connection) -> Iterator[None]:
+    """Write without waiting for disks; all is on them afterwards."""
+    connection.exec_driver_sql("ALTER SYSTEM SET autovacuum = off")
+    for name, value in _HURRY.items():
+        connection.exec_driver_sql(f"ALTER SYSTEM SET {name} = {value}")
+    connection.exec_driver_sql("SELECT pg_reload_conf()")
+    connection.exec_driver_sql("SET synchronous_commit = off; SET work_mem = '256MB'; SET maintenance_work_mem = '1GB'")
+    connection.exec_driver_sql("SET session_replication_role = replica")  # the keys are right as they are
+    yield
+    for name in _HURRY:
+        connection.exec_driver_sql(f"ALTER SYSTEM RESET {name}")
+    connection.exec_driver_sql("SELECT pg_reload_conf()")
+    connection.exec_driver_sql("CHECKPOINT")
+
+
+@contextlib.contextmanager
+def _indexed_afterwards(connection: Connection, *tables: str) -> Iterator[None]:
+    """Fill tables without their indexes, which are made when the rows are there."""
+    found = connection.exec_driver_sql(_INDEXES, (list(tables), list(tables))).all()
+    for drop, _make in found:
+        connection.exec_driver_sql(drop)
+    yield
+    for _drop, make in found:
+        connection.exec_driver_sql(make)
+    for table in tables:
+        connection.exec_driver_sql(f"ANALYZE {table}")

@@ -10,6 +10,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import requests
 from sqlalchemy import text
@@ -130,24 +131,36 @@ def main() -> None:
     parser.add_argument("--queues", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--only", default="", help="pages whose name has this in it")
-    parser.add_argument("--keep", action="store_true", help="wait for Enter at the end: to look into the database")
+    parser.add_argument("--keep", type=Path, help="fill a database in this folder, or take the one filled there")
+    parser.add_argument("--fill-only", action="store_true", help="measure nothing")
     options = parser.parse_args()
-    with standing(options.queues, options.active) as stand:
-        start = time.perf_counter()
-        fill(stand.engine, options.queues, options.final, options.daily)
-        print(f"filled in {time.perf_counter() - start:.0f} s: {_size(stand)}", flush=True)
+    with standing(options.queues, options.active, limit=False, kept=options.keep) as stand:
+        _filled(stand, options)
+        if options.fill_only:
+            return
         api = Api(stand)
         try:
             above = measure(stand, api, options)
-            while options.keep and input(f"{stand.url} again? ") == "y":
-                api.stop()
-                api = Api(stand)
-                above = measure(stand, api, options)
         finally:
             api.stop()
         print(f"{options.final:,} ended and {options.active:,} living jobs, CPU pressure {pressure():.0f} %")
     print(f"RATIO pages above their limits: {len(above)} {json.dumps(above)}")
     sys.exit(bool(above))
+
+
+def _filled(stand: Stand, options: argparse.Namespace) -> None:
+    """Make the past, unless it was made before with the same numbers."""
+    wanted, noted = [options.queues, options.active, options.final, options.daily], stand.folder / "filled.json"
+    if noted.exists():
+        if json.loads(noted.read_text(encoding="utf-8")) != wanted:
+            raise SystemExit(f"{stand.folder} was filled with other numbers: {noted.read_text(encoding='utf-8')}")
+        return
+    if stand.value("SELECT EXISTS (SELECT FROM production_task WHERE name LIKE 'mc.past.%')"):
+        raise SystemExit(f"{stand.folder} is only half filled: remove it, or name another folder")
+    start = time.perf_counter()
+    fill(stand.engine, options.queues, options.final, options.daily)
+    noted.write_text(json.dumps(wanted), encoding="utf-8")
+    print(f"filled in {time.perf_counter() - start:.0f} s: {_size(stand)}", flush=True)
 
 
 def _size(stand: Stand) -> str:

@@ -211,24 +211,40 @@ def context(stand: Stand) -> Iterator[Context]:
 
 
 @contextlib.contextmanager
-def standing(queues: int, jobs: int, *, limit: bool = True) -> Iterator[Stand]:
-    """A stand with so many ready jobs over so many queues, and the limit's tables beside; all is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="panda-bench-") as name:
-        folder = Path(name)
+def standing(queues: int, jobs: int, *, limit: bool = True, kept: Path | None = None) -> Iterator[Stand]:
+    """A stand with so many ready jobs over so many queues, and the limit's tables beside; all is gone afterwards.
+
+    In a folder `kept` it stays as it is left; a second time what is there is taken as it is.
+    """
+    with contextlib.nullcontext(kept) if kept else _passing() as folder:
+        new = not (folder / "db").exists()
         cluster = EmbeddedCluster(folder / "db", databases=("panda",))
         address = cluster.start()
         try:
-            ctx = wiring.connect(load(database_url=address.url("panda"), data_dir=folder / "data"), check=False)
-            wiring.upgrade_schema(ctx)
-            ctx.close()
             engine = create_engine(address.url("panda"), connect_args={"options": "-c jit=off"})
-            names = {"queues": queues, "jobs": jobs, "per": jobs // queues}
-            with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                connection.exec_driver_sql("SET session_replication_role = replica")  # the keys are right as they are
-                for part in (_GRID, _WORK, _LIMIT if limit else "ANALYZE"):
-                    connection.exec_driver_sql(part.format(**names).replace("%", "%%"))
-                connection.exec_driver_sql("VACUUM ANALYZE")
-            yield Stand(folder, address, engine, address.url("panda"), queues, jobs)
+            stand = Stand(folder, address, engine, address.url("panda"), queues, jobs)
+            if new:
+                _furnish(stand, limit=limit)
+            yield stand
             engine.dispose()
         finally:
             cluster.stop()
+
+
+@contextlib.contextmanager
+def _passing() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="panda-bench-") as name:
+        yield Path(name)
+
+
+def _furnish(stand: Stand, *, limit: bool) -> None:
+    """Make the tables, the grid and the ready jobs."""
+    ctx = wiring.connect(load(database_url=stand.url, data_dir=stand.folder / "data"), check=False)
+    wiring.upgrade_schema(ctx)
+    ctx.close()
+    names = {"queues": stand.queues, "jobs": stand.jobs, "per": stand.jobs // stand.queues}
+    with stand.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("SET session_replication_role = replica")  # the keys are right as they are
+        for part in (_GRID, _WORK, _LIMIT if limit else "ANALYZE"):
+            connection.exec_driver_sql(part.format(**names).replace("%", "%%"))
+        connection.exec_driver_sql("VACUUM ANALYZE")

@@ -1,4 +1,7 @@
-"""What went wrong with jobs that ended in a span, by what it was and where; several errors of a job each count."""
+"""What went wrong with jobs that ended in a span, by what it was and where; several errors of a job each count.
+
+The jobs are looked at once for all that a page asks: one statement, whose answers are of one set of jobs.
+"""
 
 from collections.abc import Mapping
 
@@ -60,52 +63,24 @@ def _cte(span: Span, filters: Mapping[str, Pattern]) -> tuple[str, dict[str, obj
     return _ENDED.format(where=clauses.both, which=which.both), values
 
 
-def by_code(connection: Connection, span: Span, filters: Mapping[str, Pattern]) -> list[Row]:
-    """Which errors were there, how many jobs had each, and how much wall time (core seconds) was lost?"""
-    cte, values = _cte(span, filters)
-    return rows(
-        connection,
-        f"""{cte}
+_ASKED: Mapping[str, str] = {
+    "codes": f"""
         SELECT component, code, print, count(DISTINCT id) AS jobs, sum(wall_s * cores) AS lost_s,
                count(DISTINCT site) AS sites, count(DISTINCT task_id) AS tasks, count(DISTINCT node) AS nodes,
                min(text) AS sample, (array_agg(id ORDER BY id DESC))[1:{SAMPLES}] AS samples
         FROM found GROUP BY component, code, print ORDER BY jobs DESC, lost_s DESC, component, code""",
-        values,
-    )
-
-
-def by_component(connection: Connection, span: Span, filters: Mapping[str, Pattern]) -> list[Row]:
-    """Which part of the system did jobs fail in: payload, pilot, data management and so on?"""
-    cte, values = _cte(span, filters)
-    return rows(
-        connection,
-        f"""{cte}, each AS (SELECT DISTINCT id, component, site, task_id, wall_s * cores AS lost_s FROM found)
+    "components": """
         SELECT component, count(*) AS jobs, sum(lost_s) AS lost_s, count(DISTINCT site) AS sites,
                count(DISTINCT task_id) AS tasks,
                (SELECT count(DISTINCT code) FROM found f WHERE f.component = each.component) AS codes
-        FROM each GROUP BY component ORDER BY jobs DESC, component""",
-        values,
-    )
-
-
-def over_time(connection: Connection, span: Span, filters: Mapping[str, Pattern], bins: int) -> list[Row]:
-    """How many jobs failed in each of `bins` equal parts of the span (from 1), by the component of the first error?"""
-    cte, values = _cte(span, filters)
-    width = (span.until - span.since).total_seconds() / bins
-    return rows(
-        connection,
-        f"""{cte}
+        FROM (SELECT DISTINCT id, component, site, task_id, wall_s * cores AS lost_s FROM found) each
+        GROUP BY component ORDER BY jobs DESC, component""",
+    "bins": """
         SELECT LEAST(1 + floor(extract(epoch FROM at - :since) / :width), :bins)::int AS bin,
                errors -> 0 ->> 'component' AS component, count(*) AS n, sum(wall_s * cores) AS lost_s
         FROM ended WHERE status = 'failed' GROUP BY 1, 2 ORDER BY 1, 2""",
-        values | {"bins": bins, "width": width},
-    )
-
-
-def by_place(connection: Connection, span: Span, filters: Mapping[str, Pattern]) -> list[Row]:
-    """Which site, task, user and node had most failures, of how many ended jobs, and with which error mostly?"""
-    cte, values = _cte(span, filters)
-    parts = " UNION ALL ".join(
+    "places": "SELECT * FROM ("
+    + " UNION ALL ".join(
         f"""SELECT '{name}' AS attribute, {column} AS value, count(*) FILTER (WHERE status = 'failed') AS failed,
                    count(*) FILTER (WHERE status = 'finished') AS finished,
                    COALESCE(sum(wall_s * cores) FILTER (WHERE status = 'failed'), 0) AS lost_s,
@@ -114,31 +89,14 @@ def by_place(connection: Connection, span: Span, filters: Mapping[str, Pattern])
             FROM ended GROUP BY 2 HAVING count(*) FILTER (WHERE status = 'failed') > 0"""
         for name, column in BY.items()
     )
-    return rows(connection, f"{cte} SELECT * FROM ({parts}) u ORDER BY attribute, failed DESC, value", values)
-
-
-def matrix(connection: Connection, span: Span, filters: Mapping[str, Pattern]) -> list[Row]:
-    """How many jobs of each task failed and finished at each site, and how many core seconds did the failed take?"""
-    cte, values = _cte(span, filters)
-    return rows(
-        connection,
-        f"""{cte} SELECT task_id, task_name, site, count(*) FILTER (WHERE status = 'failed') AS failed,
-                 count(*) FILTER (WHERE status = 'finished') AS finished,
-                 COALESCE(sum(wall_s * cores) FILTER (WHERE status = 'failed'), 0) AS lost_s
-          FROM ended GROUP BY 1, 2, 3 ORDER BY 1 DESC, 3""",
-        values,
-    )
-
-
-def outliers(connection: Connection, span: Span, filters: Mapping[str, Pattern]) -> list[Row]:
-    """Which nodes fail far oftener than their site: above 10 %, more than 5 jobs, and 5 times the site or 20 %?
-
-    The rule is BigPanDA's (domain.md 4): `grade` is very high for 10 times the site's rate or 50 %.
-    """
-    cte, values = _cte(span, filters)
-    return rows(
-        connection,
-        f"""{cte}, counted AS (
+    + ") u ORDER BY attribute, failed DESC, value",
+    "matrix": """
+        SELECT task_id, task_name, site, count(*) FILTER (WHERE status = 'failed') AS failed,
+               count(*) FILTER (WHERE status = 'finished') AS finished,
+               COALESCE(sum(wall_s * cores) FILTER (WHERE status = 'failed'), 0) AS lost_s
+        FROM ended GROUP BY 1, 2, 3 ORDER BY 1 DESC, 3""",
+    "outliers": f"""
+        WITH counted AS (
             SELECT site, node, count(*) FILTER (WHERE status = 'failed') AS failed, count(*) AS ended,
                    sum(count(*) FILTER (WHERE status = 'failed')) OVER (PARTITION BY site) AS site_failed,
                    sum(count(*)) OVER (PARTITION BY site) AS site_ended
@@ -152,5 +110,25 @@ def outliers(connection: Connection, span: Span, filters: Mapping[str, Pattern])
                CASE WHEN rate > 50 OR rate > 10 * others THEN 'very high' ELSE 'high' END AS grade
         FROM rated WHERE failed > {OUTLIER_LEAST} AND rate > 10 AND (rate > 20 OR rate > 5 * others)
         ORDER BY failed DESC, site, node""",
-        values,
-    )
+}
+
+
+def found(
+    connection: Connection, span: Span, filters: Mapping[str, Pattern], *asked: str, bins: int = 1
+) -> dict[str, list[Row]]:
+    """Answer some of these questions about the ended jobs that the filters let through, in one statement.
+
+    - `codes`: which errors were there, how many jobs had each, and how much wall time (core seconds) was lost?
+    - `components`: which part of the system did jobs fail in: payload, pilot, data management and so on?
+    - `bins`: how many failed in each of `bins` equal parts of the span (from 1), by the component of the first error?
+    - `places`: which site, task, user and node had most failures, of how many ended, and with which error mostly?
+    - `matrix`: how many jobs of each task failed and finished at each site, and how long did the failed take?
+    - `outliers`: which nodes fail far oftener than their site: above 10 %, more than 5 jobs, and 5 times the site or
+      20 %? The rule is BigPanDA's (domain.md 4): `grade` is very high for 10 times the site's rate or 50 %.
+    """
+    cte, values = _cte(span, filters)
+    if "bins" in asked:
+        values |= {"bins": bins, "width": (span.until - span.since).total_seconds() / bins}
+    answers = ", ".join(f"(SELECT jsonb_agg(to_jsonb(q)) FROM ({_ASKED[one]}) q) AS {one}" for one in asked)
+    (row,) = rows(connection, f"{cte} SELECT {answers}", values)
+    return {one: row[one] or [] for one in asked}

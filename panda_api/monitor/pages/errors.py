@@ -14,6 +14,7 @@ from panda_api.monitor.routes import Look, PageSpec
 ATTRIBUTES = tuple(errors.ATTRIBUTES)
 VOCABULARY = Vocabulary(filters=(*ATTRIBUTES, "error"), hours=24)
 BINS = 48
+EVERY = ("codes", "components", "bins", "places", "matrix", "outliers")
 OTHERS = "others"
 LOOKS = ("failed", "transferring", "assigned", "holding", "activated", "plain")
 PLACES = {"site": "sites", "task": "tasks", "user": "users", "node": "nodes"}
@@ -43,11 +44,11 @@ def CODE_COLUMNS(asked: Asked, **of: object) -> list[Column]:  # noqa: N802 - co
 def page(look: Look) -> Page:
     """Make the page; all its numbers are of one snapshot."""
     asked = look.asked
-    arguments = (look.connection, asked.span, asked.filters)
-    codes, places, squares = errors.by_code(*arguments), errors.by_place(*arguments), errors.matrix(*arguments)
-    blocks: list[Block] = [_tiles(asked, squares, codes), *_plots(asked, errors.over_time(*arguments, BINS))]
+    found = errors.found(look.connection, asked.span, asked.filters, *EVERY, bins=BINS)
+    codes, squares = found["codes"], found["matrix"]
+    blocks: list[Block] = [_tiles(asked, squares, codes), *_plots(asked, found["bins"])]
     blocks += [
-        _components(asked, errors.by_component(*arguments)),
+        _components(asked, found["components"]),
         Table(
             "codes",
             "By error",
@@ -57,7 +58,7 @@ def page(look: Look) -> Page:
             empty="No job failed.",
         ),
     ]
-    blocks += [_outliers(errors.outliers(*arguments)), *_places(asked, places), _matrix(asked, squares)]
+    blocks += [_outliers(found["outliers"]), *_places(asked, found["places"]), _matrix(asked, squares)]
     return Page(
         "Errors", blocks, place="/errors", main="codes", about="Jobs that failed in the span, by what and where"
     )

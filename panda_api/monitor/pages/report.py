@@ -147,7 +147,8 @@ def _transfers(look: Look) -> Iterator[dict[str, object]]:
 
 def _nodes_and_codes(look: Look) -> Iterator[dict[str, object]]:
     asked = look.asked
-    for row in errors.outliers(look.connection, asked.span, {}):
+    found = errors.found(look.connection, asked.span, {}, "codes", "outliers")
+    for row in found["outliers"]:
         link = address("/jobs", node=only(row["node"]), site=only(row["site"]), status="failed", **asked.times)
         yield _found(
             "alert" if row["grade"] == "very high" else "warn",
@@ -157,7 +158,7 @@ def _nodes_and_codes(look: Look) -> Iterator[dict[str, object]]:
             link,
             "a black hole: have the site take it out",
         )
-    for row in errors.by_code(look.connection, asked.span, {})[:MOST_CODES]:
+    for row in found["codes"][:MOST_CODES]:
         if row["sites"] > 1 and row["tasks"] == 1 and row["jobs"] >= shift.LEAST_ENDED:
             error = f"{row['component']}:{row['code']}"
             link = address("/jobs", status="failed", error=only(error), **asked.times)

@@ -84,11 +84,17 @@ def page(look: Look) -> Page:
         jobs[row["status"]] += row["n"]
     blocks: list[Block] = [_tiles(look, name, jobs), *why(why_site.why_site(look.ctx, name)), _plot(look, wanted)]
     blocks += [_facts(site), _queues(look, name)]
-    made = errors.by_code(look.connection, look.asked.span, own)
+    failures = errors.found(look.connection, look.asked.span, own, "codes", "outliers")
     blocks.append(
-        Table("errors", "Errors", CODE_COLUMNS(look.asked, site=name), made, empty="No job failed in the span.")
+        Table(
+            "errors",
+            "Errors",
+            CODE_COLUMNS(look.asked, site=name),
+            failures["codes"],
+            empty="No job failed in the span.",
+        )
     )
-    blocks += _noted(look, name)
+    blocks += _noted(look, name, failures["outliers"])
     links = [
         ("Jobs", jobs_page(look.asked, (), site=name)),
         ("Errors", address("/errors", site=only(name), **look.asked.times)),
@@ -164,8 +170,7 @@ def _queues(look: Look, name: str) -> Table:
     )
 
 
-def _noted(look: Look, name: str) -> list[Block]:
-    bad = errors.outliers(look.connection, look.asked.span, {"site": parse(exactly(name))})
+def _noted(look: Look, name: str, bad: list[Row]) -> list[Block]:
     about = {"about": parse(exactly(f"site:{name}"))}
     total, noted, _summary = operations.incidents(look.connection, look.asked.span, about, RECENT, 0)
     return [

@@ -28,7 +28,7 @@ def page(look: Look) -> Page:
     task = found[0]
     own = {"task": parse(str(number))}
     span = Span(task["submitted_at"], look.now)
-    made = errors.by_code(look.connection, span, own)
+    made = errors.found(look.connection, span, own, "codes")["codes"]
     blocks: list[Block] = [*_progress(look, task), _facts(task), *why(explain.why_task(look.ctx, number))]
     blocks += [_plot(look, task), _chain(look, number), _data(look, number)]
     blocks.append(Table("errors", "Errors", CODE_COLUMNS(look.asked, task=number), made, empty="No job failed."))
