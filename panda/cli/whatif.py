@@ -1,5 +1,6 @@
 """Owns `panda what-if`: a task's last brokerage once more, with a site, threshold or the request changed."""
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -20,11 +21,21 @@ def what_if(
         ),
     ],
     *,
+    at: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d"],
+            help="The last brokerage until then (UTC) instead of the last one.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Decide a task's last brokerage again over what it saw then, with changes; show what would be otherwise."""
+    order: dict[str, object] = {"task_id": task_id, "changes": changes}
+    if at is not None:
+        order["at"] = at.replace(tzinfo=UTC).isoformat()
     with api() as panda:
-        answer = panda.ask("/api/v1/task/what_if", WhatIf, {"task_id": task_id, "changes": changes})
+        answer = panda.ask("/api/v1/task/what_if", WhatIf, order)
     if as_json:
         print_json(answer)
         return

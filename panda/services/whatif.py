@@ -1,6 +1,7 @@
 """`what-if`: the last brokerage of a task once more over what it saw then, with something changed; the difference."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from sqlalchemy import RowMapping
 
@@ -19,8 +20,8 @@ MOST_BUNCHES = 20
 Decision = CloudDecision | SiteDecision
 
 
-def what_if(ctx: Context, task_id: int, changes: Sequence[str]) -> WhatIf:
-    """Decide the last round of a task again with changes (`SITE.FIELD=VALUE`, `threshold.…`, `request.…`).
+def what_if(ctx: Context, task_id: int, changes: Sequence[str], at: datetime | None = None) -> WhatIf:
+    """Decide the last round of a task (until `at`) again with changes (`SITE.FIELD=VALUE`, `threshold.…`, `request.…`).
 
     Nothing is stored. Raises NotFound for a task without a round, BadRequest for a change that cannot be.
     """
@@ -31,10 +32,12 @@ def what_if(ctx: Context, task_id: int, changes: Sequence[str]) -> WhatIf:
         )
     read.task(ctx, task_id)
     with ctx.engine.connect() as connection:
-        row = store.last_round(connection, task_id)
+        row = store.last_round(connection, task_id, at)
     if row is None:
+        until = f" until {clock(at)}" if at is not None else ""
         raise NotFound(
-            f"No brokerage of task {task_id} is known.", "`panda submit --dry-run` shows what a request would become."
+            f"No brokerage of task {task_id} is known{until}.",
+            "`panda submit --dry-run` shows what a request would become.",
         )
     before, after, sizes = _decided(row, task_id, wanted)
     pairs = list(zip(before, after, strict=True))

@@ -1,5 +1,7 @@
 """SQL of `why`: the stored facts that explain where a task, bunch or job stands; changes nothing and locks nothing."""
 
+from datetime import datetime
+
 from sqlalchemy import Connection, RowMapping, text
 
 from panda.store.files import CONTENTS
@@ -44,15 +46,16 @@ def last_site_decision(connection: Connection, task_id: int) -> RowMapping | Non
     )
 
 
-def last_round(connection: Connection, task_id: int) -> RowMapping | None:
-    """What did the last brokerage of a task or of its bunches look at?"""
+def last_round(connection: Connection, task_id: int, at: datetime | None = None) -> RowMapping | None:
+    """What did the last brokerage of a task or of its bunches look at, or the last one until `at`?"""
     return _first(
         connection,
         """
         SELECT r.kind, r.at, r.snapshot FROM brokerage_decision d JOIN brokerage_round r ON r.id = d.round_id
-        WHERE d.task_id = :id ORDER BY d.id DESC LIMIT 1
+        WHERE d.task_id = :id AND (CAST(:at AS timestamptz) IS NULL OR r.at <= :at) ORDER BY d.id DESC LIMIT 1
         """,
         id=task_id,
+        at=at,
     )
 
 

@@ -59,7 +59,7 @@ def preview_task(wanted: PreviewTask, ctx: Ctx, caller: Submitter) -> WireRespon
 def what_if(wanted: WhatIfTask, ctx: Ctx, caller: Reader) -> WireResponse:
     """The task's last brokerage decided again over what it saw, with changes, and the difference. Nothing is stored."""
     ownership.check_tasks(ctx, caller, [wanted.task_id])
-    return succeeded(whatif.what_if(ctx, wanted.task_id, wanted.changes))
+    return succeeded(whatif.what_if(ctx, wanted.task_id, wanted.changes, wanted.at))
 
 
 @router.get("/get_status", response_model=Envelope)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AwareDatetime, BeforeValidator, Field, model_validator
 
 from panda.domain.refine import refine
 from panda.domain.work import InputSpec, OutputSpec, Resources, Selection, Split, TaskRequest
@@ -162,6 +162,7 @@ class WhatIfTask(WireModel):
     changes: list[str] = Field(
         min_length=1, max_length=100, description="As in BNL.memory_mb=8000, threshold.sites_kept=3, request.cores=1."
     )
+    at: AwareDatetime | None = Field(default=None, description="The last brokerage until then; null: the last one.")
 
 
 class TaskCommand(WireModel):

@@ -242,6 +242,10 @@ def test_what_if_decides_again_over_what_was_seen(panda: Panda, campaign: Campai
     stands = {name: (before, after) for name, before, after in off["candidates"]["rows"]}
     assert stands[site][0].startswith("chosen")
     assert stands[site][1] == f"status: {site} is offline"
+    then = panda("what-if", task, f"{site}.status=offline", "--at", "2100-01-01", "--json")
+    assert json.loads(then.out)["lines"] == off["lines"]
+    early = panda("what-if", task, f"{site}.status=offline", "--at", "2001-01-01 00:00:00")
+    assert f"No brokerage of task {task} is known until 2001-01-01 00:00:00 UTC" in early.err
     huge = panda("what-if", task, "request.memory_mb=1000000").out
     assert f"{site} -> nobody" in huge
     assert "memory" in huge
