@@ -18,6 +18,7 @@ from sqlalchemy import create_engine
 from panda.cli import AWAY, COMMANDS, FAILED, INTERRUPTED, PART, main
 from panda.cli.ports import free_port
 from panda.domain.dispatch import WorkerReport
+from panda.domain.states import JobStatus
 from panda.embedded import Address
 from panda.services import read, supply
 from panda_api.app import build
@@ -43,7 +44,7 @@ GOOD = {
     "workers": "", "command kill-workers": "ALPHA", "command kill-ids": "harvest 41",
     "command set-workers": "ALPHA 3", "command report-statistics": "ALPHA", "pause": "{task}", "resume": "{task}",
     "priority": "{task} 600", "finish": "{more}", "retry": "{failed}", "kill": "task {last}",
-    "submit": "{yaml} --dry-run", "grid check": "{grid}", "grid load": "{grid}", "settings": "",
+    "submit": "{yaml} --dry-run", "grid check": "{grid}", "grid load": "{grid}", "settings": "", "debug": "{running}",
 }  # fmt: skip
 UNKNOWN = {
     "watch": "999999", "task": "999999", "jobs": "--task 999999", "job": "999999", "why": "site NOWHERE",
@@ -52,7 +53,7 @@ UNKNOWN = {
     "workers": "NOWHERE", "command kill-workers": "NOWHERE", "command kill-ids": "nobody 1",
     "command set-workers": "NOWHERE 3", "command report-statistics": "NOWHERE", "pause": "999999",
     "resume": "999999", "priority": "999999 600", "finish": "999999", "retry": "999999", "kill": "task 999999",
-    "submit": "nowhere.yaml", "grid check": "nowhere.yaml", "grid load": "nowhere.yaml",
+    "submit": "nowhere.yaml", "grid check": "nowhere.yaml", "grid load": "nowhere.yaml", "debug": "999999",
 }  # fmt: skip
 """What is not there; only tasks, sites, the overview and the settings cannot be asked for anything unknown."""
 NOTHING_UNKNOWN = {"overview", "tasks", "sites", "settings"}
@@ -100,8 +101,11 @@ def world(cluster: Address, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         ctx = a_context(engine, folder)
         campaign = Campaign(ctx).load()
         failed = campaign.submit(an_evgen("failed", 1, max_attempts=1, site=T1))
-        campaign.tell(failed)
-        (job,) = campaign.ask(T1)
+        held = campaign.submit(an_evgen("held", 1, site=T1))
+        for one in (failed, held):
+            campaign.tell(one)
+        job, running = sorted(campaign.ask(T1, 2), key=lambda handed: handed.job_id)
+        campaign.say(running, JobStatus.RUNNING)
         campaign.fail(job)
         campaign.drive(failed)
         done = campaign.submit(an_evgen("evgen", 1, site=T1))
@@ -126,6 +130,7 @@ def world(cluster: Address, tmp_path_factory: pytest.TempPathFactory) -> Iterato
                 {
                     "done": done, "task": task, "more": more, "last": last, "failed": failed, "yaml": yaml,
                     "grid": TINY, "folder": folder / "fetched", "job": read.job_ids(ctx, task)[0],
+                    "running": running.job_id,
                 },
             )  # fmt: skip
         engine.dispose()
