@@ -68,7 +68,12 @@ _LIVE = {
 }
 _ENDED = f"""
         SELECT {_COLUMNS}, e.to_state AS status, j.site_id FROM job_event e JOIN job_all j ON j.id = e.job_id
-        WHERE e.at >= :since AND e.at < :until AND e.to_state IN ('finished', 'failed', 'cancelled', 'closed')"""
+        WHERE e.at >= :since AND e.at < :until AND e.to_state IN ({{states}})"""
+# `LIMIT 1`: of very many the planner would rather read every job there ever was than look up those that ended.
+_LOOKED_UP = _ENDED.replace(
+    "JOIN job_all j ON j.id = e.job_id",
+    "CROSS JOIN LATERAL (SELECT * FROM job_all j WHERE j.id = e.job_id LIMIT 1) j",
+)
 _NAMED = f"""
         SELECT {_COLUMNS}, COALESCE(j.status, b.state::text::job_status) AS status,
                CASE WHEN j.status IS NULL THEN b.site_id ELSE j.site_id END AS site_id
@@ -141,7 +146,7 @@ def _newest(connection: Connection, wanted: JobsWanted, sort: str, limit: int, o
         return _page(connection, picked, values, sort=sort, limit=limit, offset=offset)
     clauses = Clauses()
     clauses.those_of(ATTRIBUTES, wanted.filters)
-    branches = _branches(wanted.filters.get("status", Pattern()))
+    branches = _branches(wanted.filters.get("status", Pattern()), _ENDED)
     values = clauses.values | {"since": wanted.span.since, "until": wanted.span.until}
     return many.newest(
         connection, branches, clauses.both, values, ascending=sort == "id", limit=limit, offset=offset
@@ -189,7 +194,7 @@ def _picked(wanted: JobsWanted) -> tuple[str, dict[str, object]]:
             inner.among("j.task_id", wanted.tasks)
         branches = [_NAMED.format(which=inner.both)]
     else:
-        branches = _branches(wanted.filters.get("status", Pattern()))
+        branches = _branches(wanted.filters.get("status", Pattern()), _LOOKED_UP)
     outer.values.update({f"x_{name}": value for name, value in inner.values.items()})
     outer.those_of(ATTRIBUTES, wanted.filters)
     if "error" in wanted.filters:
@@ -205,12 +210,13 @@ def _picked(wanted: JobsWanted) -> tuple[str, dict[str, object]]:
     return statement, {**outer.values, **times}
 
 
-def _branches(status: Pattern) -> list[str]:
+def _branches(status: Pattern, form: str) -> list[str]:
     live = {_LIVE_AT[one] for one in JobStatus if one in _LIVE_AT and status.matches(one.value)}
     branches = [_LIVE[name] for name in sorted(live)]
-    ended = any(status.matches(one.value) for one in FINAL_JOB)
+    states = [f"'{one.value}'" for one in JobStatus if one in FINAL_JOB and status.matches(one.value)]
     # A filter that no state passes finds nothing; the statement still needs the values of the time.
-    return [*branches, _ENDED] if ended or not branches else [*branches, f"{_ENDED} AND false"]
+    ended = form.format(states=", ".join(states) or "NULL")
+    return [*branches, ended] if states or not branches else [*branches, f"{ended} AND false"]
 
 
 def _summary(order: str) -> str:
