@@ -53,11 +53,19 @@ def stuck_storage(rse: str, moving: Sequence[RowMapping]) -> list[str]:
     return [line]
 
 
-def slow_ways(connection: Connection) -> list[tuple[Pace, Pace]]:
-    """Find the storages to which blocks come far slower than to the others: each with what is usual elsewhere."""
+def slow_ways(connection: Connection, rse: str | None = None) -> list[tuple[Pace, Pace]]:
+    """Find the storages to which blocks come far slower than to the others: each with what is usual elsewhere.
+
+    With `rse` only that one is looked at. What is usual is asked for those that can be slow at all.
+    """
     found = []
-    for row in paces.to_storages(connection, HOURS):
-        here, usual = _pace(row), _elsewhere(connection, row["rse"])
+    rows = paces.to_storages(connection, HOURS)
+    least_s = min((row["least_s"] for row in rows), default=0.0)
+    for row in rows:
+        here = _pace(row)
+        if (rse is not None and here.rse != rse) or here.seconds < shift.SLOW_LINK * least_s:
+            continue
+        usual = _elsewhere(connection, here.rse)
         if usual is not None and shift.slow(here, usual) is Tone.ALERT:
             found.append((here, usual))
     return found
@@ -65,7 +73,7 @@ def slow_ways(connection: Connection) -> list[tuple[Pace, Pace]]:
 
 def slow_way(connection: Connection, rse: str, sources: Sequence[str]) -> list[str]:
     """Say that the way to a storage is slow, with what is usual elsewhere; nothing if it is not."""
-    said = [pair for pair in slow_ways(connection) if pair[0].rse == rse]
+    said = slow_ways(connection, rse)
     source = f"from {' and '.join(sources)} " if sources else ""
     return [f"The link {source}to {rse} is slow: {in_numbers(here, usual)}." for here, usual in said]
 

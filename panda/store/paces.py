@@ -14,12 +14,16 @@ _LATELY = """
 """
 _MEDIANS = """
     count(*) AS blocks, (percentile_cont(0.5) WITHIN GROUP (ORDER BY took))::float8 AS seconds,
-    (percentile_cont(0.5) WITHIN GROUP (ORDER BY bytes / GREATEST(took, 0.001)))::float8 AS bytes_per_s
+    (percentile_cont(0.5) WITHIN GROUP (ORDER BY bytes / GREATEST(took, 0.001)))::float8 AS bytes_per_s,
+    percentile_disc(0.5) WITHIN GROUP (ORDER BY took)::float8 AS least_s
 """
 
 
 def to_storages(connection: Connection, hours: float) -> list[RowMapping]:
-    """How fast did blocks of input files come to each storage, and in how many seconds (medians)?"""
+    """How fast did blocks of input files come to each storage, and in how many seconds (medians)?
+
+    No median over several of them is below the smallest of their `least_s`.
+    """
     query = f"SELECT rse, {_MEDIANS} FROM ({_LATELY}) b GROUP BY rse ORDER BY rse"  # noqa: S608 - constants
     return list(connection.execute(text(query), {"seconds": hours * 3600}).mappings())
 
