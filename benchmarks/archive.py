@@ -118,7 +118,8 @@ _INDEXES = """
            pg_get_constraintdef(c.oid)
     FROM pg_constraint c WHERE c.conrelid::regclass::text = ANY (%s) AND c.contype IN ('p', 'u')
   UNION ALL
-    SELECT 'DROP INDEX ' || indexrelid::regclass, pg_get_indexdef(indexrelid) FROM pg_index i
+    SELECT 'DROP INDEX ' || indexrelid::regclass, replace(pg_get_indexdef(indexrelid), ' ON ONLY ', ' ON ')
+    FROM pg_index i
     WHERE indrelid::regclass::text = ANY (%s)
       AND NOT EXISTS (SELECT FROM pg_constraint c WHERE c.conindid = i.indexrelid)
 """

@@ -80,13 +80,19 @@ def test_a_refusal_is_written_back_with_reason_and_hint(ctx: Context, proddb: En
 
 def test_nonsense_in_a_row_harms_only_itself(ctx: Context, proddb: Engine) -> None:
     odd = submit.add_task(proddb, a_request("mc.odd"))
+    large = submit.add_task(proddb, a_request("mc.large", resources=Resources(work_hs23_s=1)))
     with proddb.begin() as connection:
-        connection.execute(text("""UPDATE proddb.etask SET actualpars = '{"transformation": 7}'"""))
-    large = submit.add_task(proddb, a_request("mc.large", resources=Resources(work_hs23_s=3_000_000_000)))
+        connection.execute(
+            text("""
+                UPDATE proddb.etask SET actualpars = CASE taskid WHEN :odd THEN '{"transformation": 7}'
+                    ELSE jsonb_set(actualpars, '{resources,work_hs23_s}', '3000000000', false) END
+            """),
+            {"odd": odd},
+        )
     good = submit.add_task(proddb, a_request("mc.good"))
     assert intake.take_tasks(ctx, proddb) == Taken(submitted=1, refused=2)
     assert "transformation" in in_proddb(proddb, odd).message
-    assert "out of range" in in_proddb(proddb, large).message
+    assert "work_hs23_s is 3000000000; at most 2147483647" in in_proddb(proddb, large).message
     assert in_proddb(proddb, good).status == "submitted"
 
 
