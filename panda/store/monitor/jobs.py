@@ -69,6 +69,9 @@ _LIVE = {
 _ENDED = f"""
         SELECT {_COLUMNS}, e.to_state AS status, j.site_id FROM job_event e JOIN job_all j ON j.id = e.job_id
         WHERE e.at >= :since AND e.at < :until AND e.to_state IN ({{states}})"""
+# Where each of them says at which site a job is; a job ends where the event of its end says.
+_SITE = {"waits": "b.site_id", "held": "i.site_id", "collected": "j.site_id"}
+_ENDED_AT = "e.to_site"
 # `LIMIT 1`: of very many the planner would rather read every job there ever was than look up those that ended.
 _LOOKED_UP = _ENDED.replace(
     "JOIN job_all j ON j.id = e.job_id",
@@ -142,7 +145,7 @@ def found(
 def _newest(connection: Connection, wanted: JobsWanted, sort: str, limit: int, offset: int) -> list[int]:
     """Read the numbers of a page's jobs without looking at all of them, if it is sorted by number."""
     if wanted.tasks is not None or sort not in {"id", "-id"}:
-        picked, values = _picked(wanted)
+        picked, values = _picked(connection, wanted)
         return _page(connection, picked, values, sort=sort, limit=limit, offset=offset)
     clauses = Clauses()
     clauses.those_of(ATTRIBUTES, wanted.filters)
@@ -155,7 +158,7 @@ def _newest(connection: Connection, wanted: JobsWanted, sort: str, limit: int, o
 
 def _looked_at(connection: Connection, wanted: JobsWanted, *, sort: str, limit: int, offset: int) -> JobsFound:
     """Look at every job that the filter lets through."""
-    picked, values = _picked(wanted)
+    picked, values = _picked(connection, wanted)
     asked = rows(connection, picked + _summary(_order(sort)), {**values, "limit": limit, "offset": offset})
     ids = [int(one["value"]) for one in asked if one["attribute"] == PAGE]
     (total,) = (one["n"] for one in asked if one["attribute"] == TOTAL)
@@ -184,8 +187,17 @@ def described(connection: Connection, ids: Sequence[int]) -> list[Row]:
     return rows(connection, _DESCRIBED, {"ids": list(ids)})
 
 
-def _picked(wanted: JobsWanted) -> tuple[str, dict[str, object]]:
-    """Write the CTEs `picked` (by state and time) and `chosen` (by the filters), with their values."""
+def _sites(connection: Connection, wanted: JobsWanted) -> list[int] | None:
+    """Which sites does the filter name? None if it lets through jobs without a site too, or there is none."""
+    pattern = wanted.filters.get("site")
+    if pattern is None or pattern.matches(""):
+        return None
+    return [one["id"] for one in rows(connection, "SELECT id, name FROM site") if pattern.matches(one["name"])]
+
+
+def _picked(connection: Connection, wanted: JobsWanted) -> tuple[str, dict[str, object]]:
+    """Write the CTEs `picked` (by state, time and site) and `chosen` (by the filters), with their values."""
+    sites = None if wanted.timeless else _sites(connection, wanted)
     inner, outer = Clauses(), Clauses()
     if wanted.timeless:
         if wanted.ids is not None:
@@ -194,7 +206,7 @@ def _picked(wanted: JobsWanted) -> tuple[str, dict[str, object]]:
             inner.among("j.task_id", wanted.tasks)
         branches = [_NAMED.format(which=inner.both)]
     else:
-        branches = _branches(wanted.filters.get("status", Pattern()), _LOOKED_UP)
+        branches = _branches(wanted.filters.get("status", Pattern()), _LOOKED_UP, at_sites=sites is not None)
     outer.values.update({f"x_{name}": value for name, value in inner.values.items()})
     outer.those_of(ATTRIBUTES, wanted.filters)
     if "error" in wanted.filters:
@@ -207,16 +219,20 @@ def _picked(wanted: JobsWanted) -> tuple[str, dict[str, object]]:
             SELECT p.* FROM {_JOINED} WHERE {outer.both}
         )"""
     times = {} if wanted.timeless else {"since": wanted.span.since, "until": wanted.span.until}
-    return statement, {**outer.values, **times}
+    return statement, {**outer.values, **times, **({} if sites is None else {"sites": sites})}
 
 
-def _branches(status: Pattern, form: str) -> list[str]:
+def _branches(status: Pattern, form: str, *, at_sites: bool = False) -> list[str]:
     live = {_LIVE_AT[one] for one in JobStatus if one in _LIVE_AT and status.matches(one.value)}
-    branches = [_LIVE[name] for name in sorted(live)]
+    branches = [_LIVE[name] + (_among_sites(_SITE[name]) if at_sites else "") for name in sorted(live)]
     states = [f"'{one.value}'" for one in JobStatus if one in FINAL_JOB and status.matches(one.value)]
     # A filter that no state passes finds nothing; the statement still needs the values of the time.
-    ended = form.format(states=", ".join(states) or "NULL")
+    ended = form.format(states=", ".join(states) or "NULL") + (_among_sites(_ENDED_AT) if at_sites else "")
     return [*branches, ended] if states or not branches else [*branches, f"{ended} AND false"]
+
+
+def _among_sites(column: str) -> str:
+    return f" AND {column} = ANY(:sites)"
 
 
 def _summary(order: str) -> str:
