@@ -6,7 +6,6 @@ Two kinds of work, in threads of their own:
 """
 
 import logging
-import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from flows.quick import quick_flows
 from panda.launch import loading
 from panda.services import activate, archive, control, dark, recover, retire, space, upkeep
 from panda.services.context import Context
+from panda.signals import on_signals
 from tasks.world import world
 
 log = logging.getLogger("panda.conductor")
@@ -159,8 +159,7 @@ def main() -> None:
 
     ctx = world()
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    on_signals(stop.set)
     threads = [
         threading.Thread(target=run_duty, args=(duty, ctx, stop), name=duty.name, daemon=True) for duty in duties(ctx)
     ]

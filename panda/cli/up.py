@@ -4,7 +4,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -16,6 +15,7 @@ from panda.cli.parts import choose_ports, house_environment, panda_parts
 from panda.cli.processes import Event, State, Supervisor
 from panda.errors import BadSettings, PandaError
 from panda.settings import Settings, load, unknown_variables, variable_name
+from panda.signals import ENDING, on_signals
 
 app = typer.Typer(add_completion=False)
 
@@ -72,13 +72,12 @@ def up(
         screen.say(f"{name} is no setting" + (f"; did you mean {nearest}?" if nearest else "."))
     running = supervisor_for(load(), without=frozenset(without or ()), automatic_ports=ports == "auto", report=report)
 
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
+    def end() -> None:
         if ask_to_end.is_set():
             running.hurry()
         ask_to_end.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, on_signal)
+    on_signals(end, (*ENDING, signal.SIGHUP))
     with screen.shown(running), running:
         screen.say(f"The monitor's pages are at {running.settings.api_url}/")
         ask_to_end.wait()

@@ -8,7 +8,6 @@ in the database: an agent may be killed at any moment, and another one or its su
 import argparse
 import logging
 import os
-import signal
 import socket
 import sys
 import threading
@@ -34,6 +33,7 @@ from panda.ddm.embedded.transactions import run
 from panda.ddm.errors import Unavailable
 from panda.errors import PandaError, SchemaMismatch
 from panda.settings import Settings
+from panda.signals import on_signals
 
 log = logging.getLogger(__name__)
 
@@ -289,8 +289,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         engine = _engine(given.database or embedded.database_url(chosen))
         _check_tables(engine)
         agent = Agent(engine, _options(given, chosen))
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: agent.stop())
+        on_signals(agent.stop)
         agent.run()
     except PandaError as error:
         log.error("%s", error)  # noqa: TRY400  # a sentence for the operator, no traceback
