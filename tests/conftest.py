@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine
 
 from panda.embedded import Address
 from panda.settings import PREFIX
+from panda.store.engine import make_engine
 from tests.support.database import build_template, cloned_database, running_cluster
 
 _numbers = itertools.count(1)
@@ -41,7 +42,7 @@ def database(cluster: Address) -> Iterator[str]:
 @pytest.fixture
 def engine(database: str) -> Iterator[Engine]:
     """An engine on this test's own database."""
-    made = create_engine(database)
+    made = make_engine(database)
     yield made
     made.dispose()
 

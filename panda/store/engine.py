@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import orjson
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -29,6 +30,7 @@ class Bounds:
 def make_engine(url: str, *, pool_size: int = 10, application: str = "panda", bounds: Bounds | None = None) -> Engine:
     """Make the engine for a PostgreSQL address. Statements see UTC and no JIT (performance.md 12).
 
+    A number of a JSON column that 64 bits do not hold comes as a float, as it came: the database gives 1e30 as digits.
     With `bounds` the database itself ends a statement that takes too long; what it did is undone.
     """
     return create_engine(
@@ -36,6 +38,7 @@ def make_engine(url: str, *, pool_size: int = 10, application: str = "panda", bo
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_pre_ping=True,
+        json_deserializer=orjson.loads,
         connect_args=session_settings(application, bounds),
     )
 

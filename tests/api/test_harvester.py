@@ -208,14 +208,16 @@ def test_send_dialog_messages_and_update_service_metrics(factory: Communicator, 
         "diagID": 5, "moduleName": "submitter", "identifier": "queue=ALPHA", "messageLevel": "ERROR",
         "creationTime": "2026-11-22 12:30:00.123456", "diagMessage": "no slots\x07",
     }  # fmt: skip
-    measured = [["2026-11-22 12:30:00.123456", "harvester1", json.dumps({"rss_mib": 12.5})]]
+    measured = [["2026-11-22 12:30:00.123456", "harvester1", json.dumps({"rss_mib": 12.5, "huge": 10**30})]]
     for _ in range(2):
         factory.good("POST", "harvester/add_dialogs", {"harvester_id": ME, "dialogs": [dialog]})
         factory.good("POST", "harvester/update_service_metrics", {"harvester_id": ME, "metrics": measured})
     (said,) = harvester.dialogs(ctx)
     assert (said.level, said.text, said.said_at) == ("ERROR", "no slots ", NOW)
     (found,) = harvester.metrics(ctx)
-    assert (found.host, found.at, found.metrics) == ("harvester1", NOW, {"rss_mib": 12.5})
+    assert (found.host, found.at, found.metrics) == ("harvester1", NOW, {"rss_mib": 12.5, "huge": 1e30})
+    (shown,) = factory.good("GET", "monitor/harvester", {"show": "metrics"})
+    assert shown["metrics"]["huge"] == 1e30
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,13 @@ from uuid import UUID
 import orjson
 import pytest
 import requests
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection
 from sqlalchemy.util.concurrency import await_only
 
 from panda.embedded import Address
 from panda.errors import Busy, Unavailable
 from panda.services.context import Context
+from panda.store.engine import make_engine
 from panda_api import batch
 from panda_api.app import build
 from panda_api.batch import Batcher, Lane
@@ -40,7 +41,7 @@ class Way:
 
     def __init__(self, cluster: Address, folder: Path, end: ExitStack, *, hot: bool) -> None:
         url = end.enter_context(cloned_database(cluster, f"way_{next(_numbers)}"))
-        engine = create_engine(url)
+        engine = make_engine(url)
         end.callback(engine.dispose)
         self.ctx: Context = a_context(engine, folder, notify_key="the-key", api_port=25080)
         load_grid(self.ctx, folder)

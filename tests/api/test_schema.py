@@ -10,17 +10,19 @@ from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, settings
-from schemathesis import Case, GenerationMode
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
     status_code_conformance,
 )
-from sqlalchemy import create_engine
 
 from panda.embedded import Address
+from panda.store.engine import make_engine
 from panda_api.app import build
 from tests.api.conftest import load_grid
 from tests.api.openapi import an_app
@@ -32,10 +34,11 @@ from tests.support.telling import tell
 
 pytestmark = pytest.mark.slow
 
-EXAMPLES = 5
+EXAMPLES = 10
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-described = schemathesis.openapi.from_dict(an_app().openapi())
-described.config.generation.update(modes=[GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+MODES = [GenerationMode.POSITIVE, GenerationMode.NEGATIVE]
+DESCRIBED = schemathesis.openapi.from_dict(an_app().openapi())
+OPERATIONS = {one.ok().label: one.ok() for one in DESCRIBED.get_all_operations() if isinstance(one, Ok)}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +46,7 @@ def known(cluster: Address, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """The address of the app over a grid with a task of which a pilot holds a job; and what can be asked for there."""
     folder = tmp_path_factory.mktemp("described")
     with cloned_database(cluster, "described") as url:
-        engine = create_engine(url)
+        engine = make_engine(url)
         ctx = a_context(engine, folder, notify_key="the-key", api_port=25080)
         load_grid(ctx, folder)
         with serving(build(ctx)) as address:
@@ -71,15 +74,27 @@ def put_in(part: object, known: dict[str, Any]) -> None:
             part[name] = known[name]
 
 
-@described.parametrize()
+@pytest.mark.parametrize("label", OPERATIONS)
+@given(data=st.data())
 @settings(
     max_examples=EXAMPLES, derandomize=True, deadline=None, database=None, phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )  # fmt: skip
-def test_every_answer_is_documented_and_no_request_breaks_the_server(case: Case[Any], known: dict[str, Any]) -> None:
+def test_every_answer_is_documented_and_no_request_breaks_the_server(
+    label: str, data: st.DataObject, known: dict[str, Any]
+) -> None:
+    case = data.draw(st.one_of([OPERATIONS[label].as_strategy(mode) for mode in MODES]))
     for part in (case.query, case.body, case.path_parameters):
         put_in(part, known)
     case.call_and_validate(base_url=known["address"], checks=CHECKS)
+
+
+def test_each_route_has_a_test_with_a_name_of_its_own(request: pytest.FixtureRequest) -> None:
+    """Tests of one name are run once only when several workers share them."""
+    ours = [item.nodeid for item in request.session.items if item.path == request.path]
+    assert len(ours) == len(set(ours))
+    operations = sum(len(methods) for methods in an_app().openapi()["paths"].values())
+    assert len(OPERATIONS) == operations
 
 
 def test_half_the_requests_ask_for_what_exists() -> None:

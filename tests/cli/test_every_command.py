@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import typer
-from sqlalchemy import create_engine
 
 from panda.cli import AWAY, COMMANDS, FAILED, INTERRUPTED, PART, main
 from panda.cli.ports import free_port
@@ -21,6 +20,7 @@ from panda.domain.dispatch import WorkerReport
 from panda.domain.states import JobStatus
 from panda.embedded import Address
 from panda.services import read, supply
+from panda.store.engine import make_engine
 from panda_api.app import build
 from tests.cli.conftest import Done
 from tests.cli.test_workers import AT
@@ -97,7 +97,7 @@ def world(cluster: Address, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """One for all commands: none of those that are tried here takes what another one needs."""
     folder = tmp_path_factory.mktemp("every")
     with cloned_database(cluster, "every_command") as url:
-        engine = create_engine(url)
+        engine = make_engine(url)
         ctx = a_context(engine, folder)
         campaign = Campaign(ctx).load()
         failed = campaign.submit(an_evgen("failed", 1, max_attempts=1, site=T1))

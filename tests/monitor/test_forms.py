@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import Connection, Engine, text
 
 from panda.embedded import Address
+from panda.store.engine import make_engine
 from panda_api.app import build
 from panda_api.monitor.pages.every import PAGES
 from tests.monitor.scene import fill
@@ -27,7 +28,7 @@ PAGED = ("jobs", "tasks", "datasets", "blocks", "tries", "pilots", "incidents")
 def engine(cluster: Address) -> Iterator[Engine]:
     """One database with one scene for all tests of this file, which only look."""
     with cloned_database(cluster, "forms") as url:
-        made = create_engine(url)
+        made = make_engine(url)
         yield made
         made.dispose()
 

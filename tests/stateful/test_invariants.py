@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 
 from panda.domain.states import JobStatus, TaskStage
 from panda.domain.work import Split
 from panda.embedded import Address
 from panda.services import upkeep
+from panda.store.engine import make_engine
 from tests.support.builders import a_context
 from tests.support.campaign import T1, T2, Campaign, a_reader, an_evgen
 from tests.support.database import cloned_database
@@ -65,7 +66,7 @@ CASES = [
 def busy(cluster: Address, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campaign]:
     """A campaign with something in every state."""
     with cloned_database(cluster, "busy") as url:
-        campaign = Campaign(a_context(create_engine(url), tmp_path_factory.mktemp("busy"))).load()
+        campaign = Campaign(a_context(make_engine(url), tmp_path_factory.mktemp("busy"))).load()
         parent = campaign.submit(replace(an_evgen("parent", 8), site=T1))
         assert campaign.drive(parent) == [TaskStage.DONE]
         task = campaign.submit(replace(a_reader("reader", "mc.parent.EVNT", Split(files_per_job=1)), site=T2))
