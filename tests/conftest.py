@@ -2,9 +2,7 @@
 
 import itertools
 import os
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
@@ -27,7 +25,7 @@ def _no_settings_from_outside() -> None:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Address]:
     """One PostgreSQL cluster for this test process, with a template of all tables."""
-    with tempfile.TemporaryDirectory(prefix="pg-") as folder, running_cluster(Path(folder)) as address:
+    with running_cluster() as address:
         build_template(address)
         yield address
 

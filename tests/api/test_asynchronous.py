@@ -17,6 +17,7 @@ from panda.domain.names import file_path
 from panda.services import control, read, upkeep
 from panda.services.context import Context
 from panda.store import schema
+from panda_api.app import build
 from panda_api.context import ASYNCHRONOUS
 from panda_api.security import every_route
 from tests.api.conftest import load_grid
@@ -24,7 +25,7 @@ from tests.api.openapi import an_app
 from tests.api.requests_of import a_task_form, an_ask
 from tests.support.api_process import api_process
 from tests.support.builders import a_context
-from tests.support.serving import Caller
+from tests.support.serving import Caller, serving
 from tests.support.telling import tell
 
 V1 = "/api/v1"
@@ -64,12 +65,13 @@ def world(engine: Engine, database: str, tmp_path: Path) -> World:
     """The world of a case."""
     ctx = a_context(engine, tmp_path, database_url=database)
     load_grid(ctx, tmp_path)
-    with api_process(ctx.settings) as api:
+    with serving(build(ctx)) as address:
+        caller = Caller(address)
         for queue in ("ALPHA", "BETA"):
-            api.caller.post(f"{V1}/pilot/acquire_jobs", an_ask(queue))
-        answer = api.caller.post(f"{V1}/task/submit", {"request": a_task_form(site="ALPHA", n_jobs=3)}).json()
+            caller.post(f"{V1}/pilot/acquire_jobs", an_ask(queue))
+        answer = caller.post(f"{V1}/task/submit", {"request": a_task_form(site="ALPHA", n_jobs=3)}).json()
         tell(ctx, answer["data"])
-        (job,) = api.caller.post(f"{V1}/pilot/acquire_jobs", an_ask()).json()["data"]["jobs"]
+        (job,) = caller.post(f"{V1}/pilot/acquire_jobs", an_ask()).json()["data"]["jobs"]
     upkeep.fold_and_wake(ctx)
     engine.dispose()
     return World(ctx, answer["data"], job)

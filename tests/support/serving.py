@@ -1,5 +1,6 @@
 """Owns the running of an application behind a real socket, in a thread of the test."""
 
+import asyncio
 import contextlib
 import socket
 import threading
@@ -15,17 +16,36 @@ from panda_api.server import Server, address_of, configure, listen
 
 
 class _ReadyServer(Server):
-    """A server that says when it serves, so that no test polls."""
+    """A server that says when it serves, and ends as soon as it shall: neither a test nor it polls."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.ready = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._asked_to_end = asyncio.Event()
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Say so, when it is done."""
         await super().startup(sockets)
+        self._loop = asyncio.get_running_loop()
         self.ready.set()
+
+    @override
+    async def main_loop(self) -> None:
+        """Serve; uvicorn alone looks ten times a second whether it shall end."""
+        usual = asyncio.ensure_future(super().main_loop())
+        asked = asyncio.ensure_future(self._asked_to_end.wait())
+        await asyncio.wait({usual, asked}, return_when=asyncio.FIRST_COMPLETED)
+        usual.cancel()
+        asked.cancel()
+
+    def end(self) -> None:
+        """Ask it to end; from any thread."""
+        self.should_exit = True
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # it has ended by itself
+                self._loop.call_soon_threadsafe(self._asked_to_end.set)
 
 
 @contextlib.contextmanager
@@ -41,7 +61,7 @@ def serving(app: object, **settings: object) -> Iterator[str]:
             raise RuntimeError("the server did not start; its log says why")
         yield address_of(chosen, listener)
     finally:
-        server.should_exit = True
+        server.end()
         thread.join(20)
         listener.close()
 

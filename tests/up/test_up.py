@@ -64,6 +64,7 @@ def folder() -> Iterator[Path]:
         end_all(left_behind(Path(name) / "data"))  # finds something only after a failure
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 def test_it_comes_up_recovers_from_kill_9_ends_on_sigterm_and_writes_only_into_its_folder(folder: Path) -> None:
     data = folder / "data"
