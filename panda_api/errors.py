@@ -34,13 +34,14 @@ from panda.errors import (
     Unavailable,
 )
 from panda_api.envelope import WireResponse, failed
+from panda_api.monitor import show
 
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = {503: 30, 429: 5}
 """When a call may be repeated, by HTTP status."""
 
-HTTP_OK, HTTP_BAD = 200, 400
+HTTP_OK, HTTP_BAD, HTTP_NOWHERE = 200, 400, 404
 SHOWN = 80
 LEGACY = "/server/panda/"
 DATABASE_LOST: tuple[type[Exception], ...] = (OperationalError, InterfaceError, PoolTimeoutError)
@@ -176,6 +177,9 @@ async def _on_http(request: Request, error: Exception) -> Response:
         return failed(
             "the body cannot be read as JSON", {"code": BadRequest.code, "hint": str(error.detail)}, status=400
         )
+    if error.status_code == HTTP_NOWHERE and "text/html" in request.headers.get("accept", ""):  # a person
+        nowhere = NotFound("there is no such page", hint="the pages are listed above; the search finds the rest")
+        return show.refused(nowhere, request.url.path, HTTP_NOWHERE, as_json=False)
     return PlainTextResponse(str(error.detail), error.status_code, error.headers)
 
 

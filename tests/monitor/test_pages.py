@@ -192,6 +192,18 @@ def test_a_bad_address_is_answered_with_what_is_right(caller: Caller, address: s
     assert says in told.json()["hint"] + told.json()["error"]
 
 
+def test_a_person_at_no_page_finds_the_others(caller: Caller) -> None:
+    answer = caller.session.get(f"{caller.address}/nowhere", headers={"Accept": "text/html,*/*"}, timeout=30)
+    assert (answer.status_code, 'href="/errors"' in answer.text) == (404, True)
+    assert caller.get("/nowhere").text == "Not Found"
+
+
+@pytest.mark.usefixtures("scene")
+def test_a_state_that_no_job_has_is_named(caller: Caller) -> None:
+    assert "nonsense is no state of a job; they are defined, waiting" in caller.get("/jobs?status=nonsense").text
+    assert "no state of a job" not in caller.get("/jobs?status=merging").text
+
+
 @pytest.mark.usefixtures("scene")
 def test_names_of_bigpanda_are_understood(caller: Caller) -> None:
     ours = caller.get("/jobs?site=BNL&status=failed&days=1&json").json()["jobs"]

@@ -199,6 +199,7 @@ def _site_row(
 
 
 def _cloud_row(cloud: str, below: Sequence[Row]) -> dict[str, Any]:
+    n_sites = sum(1 for row in below if row["status"])
     summed = {
         key: sum(row[key] or 0 for row in below)
         for key in ("nodes", "submitted", "running_pilots", "_busy", "cores", "total", *STATES)
@@ -209,7 +210,7 @@ def _cloud_row(cloud: str, below: Sequence[Row]) -> dict[str, Any]:
         "name": cloud or NO_CLOUD,
         "_name_link": None,
         "status": None,
-        "kind": f"{sum(1 for row in below if row['status'])} sites",
+        "kind": f"{n_sites} site{'' if n_sites == 1 else 's'}",
         "failure": shift.failure_rate(summed["finished"], summed["failed"]),
         "_failure_tone": shift.failing(summed["finished"], summed["failed"]),
         "_pilots_tone": shift.idling(summed["running_pilots"], summed["_busy"], summed["activated"]),

@@ -13,6 +13,13 @@ STATES = tuple(one.value for one in JobStatus if one is not JobStatus.MERGING)
 FINAL = ("finished", "failed", "cancelled", "closed")
 
 
+def unknown_states(asked: Asked) -> str:
+    """What to say of a list that is empty because its address asks for states that no job has."""
+    wanted = asked.filters["status"].wanted if "status" in asked.filters else ()
+    unknown = [one.literal for one in wanted if one.literal is not None and one.literal not in set(JobStatus)]
+    return f" {', '.join(unknown)} is no state of a job; they are {', '.join(JobStatus)}." if unknown else ""
+
+
 def task_link(key: str = "task_id") -> Any:
     """Lead from a row to the page of its task."""
     return lambda row: f"/task/{row[key]}" if row.get(key) else None

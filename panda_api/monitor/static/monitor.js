@@ -7,6 +7,7 @@
     [86400, "{DD} {MMM}", null, null, null, null, null, null, 1], [3600, "{HH}:{mm}", "\n{DD} {MMM}", null, "\n{DD} {MMM}", null, null, null, 1],
     [60, "{HH}:{mm}", "\n{DD} {MMM}", null, "\n{DD} {MMM}", null, null, null, 1], [1, "{HH}:{mm}:{ss}", null, null, null, null, null, null, 1],
   ];
+  const SHORT = TIMES.map((one) => [one[0], one[1], null, null, null, null, null, null, 1]);  // for one line
   const root = document.documentElement;
   const colour = (name) => getComputedStyle(root).getPropertyValue(`--${name}`).trim();
   const kept = {
@@ -40,7 +41,7 @@
       tzDate: (stamp) => uPlot.tzDate(new Date(stamp * 1e3), "Etc/UTC"),
       cursor: { y: false, points: { size: 6 } }, padding: [8, 8, 0, 0],
       scales: { y: { range: (u, low, high) => [0, (high > 0 ? Math.max(high, counted ? 1 : 0) : 1) * 1.08] } },
-      axes: [axis({ space: small ? 90 : 70, size: small ? 24 : 34, values: TIMES }), axis({ size: 46, space: small ? 36 : 32, values: whole })],
+      axes: [axis({ space: small ? 90 : 70, size: small ? 24 : 34, values: small ? SHORT : TIMES }), axis({ size: 46, space: small ? 36 : 32, values: whole })],
       series: [{ value: "{YYYY}-{MM}-{DD} {HH}:{mm} UTC" }, ...series],
     }, [told.at, ...heights], canvas));
   }
