@@ -16,8 +16,9 @@ _MARK = "COALESCE((SELECT below_xid FROM fold_watermark WHERE name = 'counts'), 
 # Both ends of the range are said: of one end alone the planner thinks that it lets through a third of all events, and
 # reads every event of the tasks instead of the few that are not folded.
 _FRESH = f"xid >= {_MARK} AND xid <= '18446744073709551615'::xid8"
+# Sums of whole numbers as float8 are exact up to 2^53, and cost half of what sums of bigint do.
 EXACT = """
-    SELECT task_id, site_id, status, sum(n)::bigint AS n, sum(cores)::bigint AS cores FROM (
+    SELECT task_id, site_id, status, sum(n::float8)::bigint AS n, sum(cores::float8)::bigint AS cores FROM (
         SELECT task_id, site_id, status, n, cores FROM job_count WHERE {where}
       UNION ALL
         SELECT task_id, COALESCE(to_site, 0), to_state, n, n * cores FROM job_event
@@ -25,7 +26,7 @@ EXACT = """
       UNION ALL
         SELECT task_id, COALESCE(from_site, 0), from_state, -n, -n * cores FROM job_event
         WHERE from_state IS NOT NULL AND {where} AND {fresh}
-    ) u GROUP BY task_id, site_id, status HAVING sum(n) <> 0
+    ) u GROUP BY task_id, site_id, status HAVING sum(n::float8) <> 0
 """.replace("{fresh}", _FRESH)
 
 _FOLD = text("""

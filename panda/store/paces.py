@@ -6,8 +6,8 @@ A block that is still under way counts with the pace it would have if all of it 
 from sqlalchemy import Connection, RowMapping, text
 
 _LATELY = """
-    SELECT k.rse, extract(epoch FROM CASE WHEN k.state = 'complete' THEN k.since ELSE now() END - k.created_at) AS took,
-           k.bytes
+    SELECT k.rse, date_part('epoch', CASE WHEN k.state = 'complete' THEN k.since ELSE now() END - k.created_at) AS took,
+           k.bytes::float8 AS bytes
     FROM block k
     WHERE k.kind = 'dis' AND k.bytes > 0 AND k.created_at > now() - make_interval(secs => :seconds)
       AND k.state IN ('complete', 'requested')

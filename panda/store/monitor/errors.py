@@ -76,17 +76,21 @@ _ASKED: Mapping[str, str] = {
         FROM (SELECT DISTINCT id, component, site, task_id, wall_s * cores AS lost_s FROM found) each
         GROUP BY component ORDER BY jobs DESC, component""",
     "bins": """
-        SELECT LEAST(1 + floor(extract(epoch FROM at - :since) / :width), :bins)::int AS bin,
+        SELECT LEAST(1 + floor(date_part('epoch', at - :since) / :width), :bins)::int AS bin,
                errors -> 0 ->> 'component' AS component, count(*) AS n, sum(wall_s * cores) AS lost_s
         FROM ended WHERE status = 'failed' GROUP BY 1, 2 ORDER BY 1, 2""",
+    # What most failed with is looked for among the failed alone: that sorts, and nearly all finished.
     "places": "SELECT * FROM ("
     + " UNION ALL ".join(
-        f"""SELECT '{name}' AS attribute, {column} AS value, count(*) FILTER (WHERE status = 'failed') AS failed,
-                   count(*) FILTER (WHERE status = 'finished') AS finished,
-                   COALESCE(sum(wall_s * cores) FILTER (WHERE status = 'failed'), 0) AS lost_s,
-                   mode() WITHIN GROUP (ORDER BY errors -> 0 ->> 'component' || ':' || (errors -> 0 ->> 'code'))
-                   AS mostly
-            FROM ended GROUP BY 2 HAVING count(*) FILTER (WHERE status = 'failed') > 0"""
+        f"""SELECT '{name}' AS attribute, value, failed, COALESCE(finished, 0) AS finished, lost_s, mostly
+            FROM (
+                SELECT {column} AS value, count(*) AS failed, sum(wall_s * cores) AS lost_s,
+                       mode() WITHIN GROUP (ORDER BY errors -> 0 ->> 'component' || ':' || (errors -> 0 ->> 'code'))
+                       AS mostly
+                FROM ended WHERE status = 'failed' GROUP BY 1
+            ) f LEFT JOIN (
+                SELECT {column} AS value, count(*) AS finished FROM ended WHERE status = 'finished' GROUP BY 1
+            ) e USING (value)"""
         for name, column in BY.items()
     )
     + ") u ORDER BY attribute, failed DESC, value",
@@ -95,12 +99,18 @@ _ASKED: Mapping[str, str] = {
                count(*) FILTER (WHERE status = 'finished') AS finished,
                COALESCE(sum(wall_s * cores) FILTER (WHERE status = 'failed'), 0) AS lost_s
         FROM ended GROUP BY 1, 2, 3 ORDER BY 1 DESC, 3""",
+    # All jobs are looked at for the few nodes alone where so many failed.
     "outliers": f"""
-        WITH counted AS (
-            SELECT site, node, count(*) FILTER (WHERE status = 'failed') AS failed, count(*) AS ended,
-                   sum(count(*) FILTER (WHERE status = 'failed')) OVER (PARTITION BY site) AS site_failed,
-                   sum(count(*)) OVER (PARTITION BY site) AS site_ended
-            FROM ended WHERE node <> '' GROUP BY site, node
+        WITH bad AS (
+            SELECT site, node, count(*) AS failed FROM ended WHERE node <> '' AND status = 'failed'
+            GROUP BY site, node HAVING count(*) > {OUTLIER_LEAST}
+        ), whole AS (
+            SELECT site, count(*) FILTER (WHERE status = 'failed') AS failed, count(*) AS ended
+            FROM ended WHERE node <> '' AND site IN (SELECT site FROM bad) GROUP BY site
+        ), counted AS (
+            SELECT site, node, b.failed, count(*) AS ended, w.failed AS site_failed, w.ended AS site_ended
+            FROM bad b JOIN ended e USING (site, node) JOIN whole w USING (site)
+            GROUP BY site, node, b.failed, w.failed, w.ended
         ), rated AS (
             SELECT *, 100.0 * failed / ended AS rate, CASE WHEN site_ended > ended
                    THEN 100.0 * (site_failed - failed) / (site_ended - ended) END AS others
@@ -108,7 +118,7 @@ _ASKED: Mapping[str, str] = {
         )
         SELECT site, node, failed, ended, rate::float8 AS rate, others::float8 AS others,
                CASE WHEN rate > 50 OR rate > 10 * others THEN 'very high' ELSE 'high' END AS grade
-        FROM rated WHERE failed > {OUTLIER_LEAST} AND rate > 10 AND (rate > 20 OR rate > 5 * others)
+        FROM rated WHERE rate > 10 AND (rate > 20 OR rate > 5 * others)
         ORDER BY failed DESC, site, node""",
 }
 

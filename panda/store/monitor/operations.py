@@ -1,6 +1,6 @@
 """What operators look at beside jobs and data: pilots, shares, incidents, decisions, orders, health of the loops."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection
 
@@ -50,12 +50,10 @@ def workers(
     """Which pilots live or ended in the span, as their factories say, and which jobs do they hold?"""
     clauses = Clauses()
     clauses.those_of(WORKER_ATTRIBUTES, filters)
-    return _listed(
+    total, found, summary = _listed(
         connection,
         """w.factory, w.worker_id, w.queue, s.name AS site, s.cloud, w.status, w.batch_id, w.node, w.cores, w.n_jobs,
-           w.submitted_at, w.started_at, w.ended_at, w.seen_at, w.diag,
-           ARRAY(SELECT job_id FROM in_hand h WHERE h.factory = w.factory AND h.worker_id = w.worker_id ORDER BY 1)
-           AS jobs""",
+           w.submitted_at, w.started_at, w.ended_at, w.seen_at, w.diag""",
         f"""FROM worker w LEFT JOIN queue q ON q.name = w.queue LEFT JOIN site s ON s.id = q.site_id
             WHERE (w.ended_at IS NULL OR (w.ended_at >= :since AND w.ended_at < :until)) AND {clauses.both}""",
         "w.ended_at IS NOT NULL, w.seen_at DESC, w.factory, w.worker_id DESC",
@@ -63,6 +61,18 @@ def workers(
         WORKER_ATTRIBUTES,
         (limit, offset),
     )
+    held = _held(connection, found)
+    return total, [{**one, "jobs": held.get((one["factory"], one["worker_id"]), [])} for one in found], summary
+
+
+def _held(connection: Connection, workers: Sequence[Row]) -> dict[tuple[str, int], list[int]]:
+    """Read the jobs in the hands of these pilots, in one walk over all that are held."""
+    of = {"factories": [one["factory"] for one in workers], "workers": [one["worker_id"] for one in workers]}
+    query = """
+        SELECT h.factory, h.worker_id, array_agg(h.job_id ORDER BY h.job_id) AS jobs
+        FROM unnest(CAST(:factories AS text[]), CAST(:workers AS bigint[])) AS w (factory, worker_id)
+        JOIN in_hand h ON h.factory = w.factory AND h.worker_id = w.worker_id GROUP BY 1, 2"""
+    return {(one["factory"], one["worker_id"]): one["jobs"] for one in rows(connection, query, of)}
 
 
 def factories(connection: Connection) -> list[Row]:

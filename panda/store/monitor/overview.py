@@ -123,7 +123,8 @@ def curves(connection: Connection, wanted: Narrowed, bins: int) -> list[Curves]:
     values = clauses.values | {"since": wanted.span.since, "until": wanted.span.until, "bins": bins, "width": width}
     found: dict[str, Curves] = {}
     later: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
-    for row in rows(connection, _CHANGES.format(where=clauses.both), values):
+    events = _EACH if wanted.filters else _TOGETHER
+    for row in rows(connection, _CHANGES.format(where=clauses.both, **events), values):
         curve = found.setdefault(row["cloud"], Curves(row["cloud"], *([0] * bins for _ in range(4))))
         if row["bin"] <= bins:
             curve.finished[row["bin"] - 1], curve.failed[row["bin"] - 1] = row["finished"], row["failed"]
@@ -141,16 +142,20 @@ def curves(connection: Connection, wanted: Narrowed, bins: int) -> list[Curves]:
 
 
 _NET = "sum(e.n * ((e.to_state IS NOT DISTINCT FROM '{0}')::int - (e.from_state IS NOT DISTINCT FROM '{0}')::int))"
+# Without a filter equal events are added up before their tasks and sites are looked at: a third of the time.
 _CHANGES = f"""
-    SELECT COALESCE(s.cloud, t.cloud, '') AS cloud,
-           LEAST(1 + floor(extract(epoch FROM e.at - :since) / :width), :bins + 1)::int AS bin,
-           COALESCE(sum(e.n) FILTER (WHERE e.to_state = 'finished' AND e.at < :until), 0)::bigint AS finished,
-           COALESCE(sum(e.n) FILTER (WHERE e.to_state = 'failed' AND e.at < :until), 0)::bigint AS failed,
+    SELECT COALESCE(s.cloud, t.cloud, '') AS cloud, LEAST(e.bin, :bins + 1) AS bin,
+           COALESCE(sum(e.n) FILTER (WHERE e.to_state = 'finished' AND e.bin <= :bins), 0)::bigint AS finished,
+           COALESCE(sum(e.n) FILTER (WHERE e.to_state = 'failed' AND e.bin <= :bins), 0)::bigint AS failed,
            {_NET.format("running")}::bigint AS running, {_NET.format("activated")}::bigint AS activated
-    FROM job_event e JOIN production_task t ON t.id = e.task_id
-    LEFT JOIN site s ON s.id = COALESCE(e.to_site, e.from_site)
-    WHERE e.at >= :since AND {{where}} GROUP BY 1, 2 ORDER BY 1, 2
+    FROM (
+        SELECT e.task_id, COALESCE(e.to_site, e.from_site) AS site_id, e.from_state, e.to_state,
+               (1 + floor(date_part('epoch', e.at - :since) / :width))::int AS bin, {{n}}
+        FROM job_event e WHERE e.at >= :since {{grouped}}
+    ) e JOIN production_task t ON t.id = e.task_id LEFT JOIN site s ON s.id = e.site_id
+    WHERE {{where}} GROUP BY 1, 2 ORDER BY 1, 2
 """
+_EACH, _TOGETHER = {"n": "e.n", "grouped": ""}, {"n": "sum(e.n) AS n", "grouped": "GROUP BY 1, 2, 3, 4, 5"}
 _LIVE = """
     SELECT c.cloud, COALESCE(sum(u.n) FILTER (WHERE u.status = 'running'), 0)::bigint AS running,
            COALESCE(sum(u.n) FILTER (WHERE u.status = 'activated'), 0)::bigint AS activated
