@@ -1,7 +1,7 @@
 """From a page to its answer: HTML by templates, JSON, CSV, and the page that says what is wrong with an address."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -10,11 +10,12 @@ from typing import Any
 import orjson
 from fastapi import Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from panda.errors import PandaError
 from panda_api.monitor import drawing, words
 from panda_api.monitor.asked import Asked, Form, address
-from panda_api.monitor.blocks import Page
+from panda_api.monitor.blocks import Column, Page
 from panda_api.monitor.sheet import named, written
 
 STATIC = Path(__file__).parent / "static"
@@ -54,11 +55,21 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(words.FILTERS)
+    made.filters.update(words.FILTERS, with_zeros=_with_zeros)
     made.globals.update(
         places=PLACES, version=_version(), address=address, hidden=words.query_of, laid_out=drawing.laid_out
     )
     return made
+
+
+def _with_zeros(columns: Sequence[Column]) -> list[tuple[Column, Markup | None]]:
+    """Each column with its cell for none: most counts are none, and a cell that is written anew costs 20 us."""
+    return [
+        (one, Markup('<td class="k-{} zero"><span class="none">·</span></td>').format(one.kind))
+        if one.kind in {"tally", "count"}
+        else (one, None)
+        for one in columns
+    ]
 
 
 @cache
