@@ -247,6 +247,19 @@ def test_numbers_of_the_error_report_are_those_of_the_lists(caller: Caller) -> N
 
 
 @pytest.mark.usefixtures("scene")
+def test_many_days_of_errors_have_the_same_numbers_without_nodes(caller: Caller) -> None:
+    """Jobs that finished are then counted, not looked at; one site's are looked at again."""
+    day, month, site = (caller.get(f"/errors?{span}&json").json() for span in ("days=1", "days=30", "days=30&site=BNL"))
+    for name in ("codes", "components", "sites", "tasks", "users", "matrix"):
+        assert month[name] == day[name], name
+    assert ("nodes" in day, "nodes" in month, "nodes" in site) == (True, False, True)
+    assert ("outliers" in day, "outliers" in month) == (True, False)
+    assert "nodes are compared within 3 days" in caller.get("/errors?days=30").text
+    assert "nodes are compared" not in caller.get("/errors?days=3").text
+    assert caller.get("/report?days=30&json").json()["findings"] == caller.get("/report?days=1&json").json()["findings"]
+
+
+@pytest.mark.usefixtures("scene")
 def test_a_failure_without_a_report_has_an_error_of_its_own(caller: Caller, rows: Connection) -> None:
     rows.execute(
         text("DELETE FROM job_report WHERE job_id = (SELECT min(job_id) FROM job_report WHERE errors <> '[]')")

@@ -4,6 +4,7 @@ The jobs are looked at once for all that a page asks: one statement, whose answe
 """
 
 from collections.abc import Mapping
+from datetime import timedelta
 
 from sqlalchemy import Connection
 
@@ -36,12 +37,16 @@ _ENDED = f"""
         SELECT * FROM (
             SELECT e.job_id AS id, e.at, e.to_state AS status, t.id AS task_id, t.name AS task_name, t.owner, t.cores,
                    COALESCE(s.name, '') AS site, COALESCE(r.node, '') AS node, COALESCE(r.wall_s, 0) AS wall_s,
-                   CASE WHEN e.to_state = 'failed' THEN {FAILED_WITH.format(why="e.why")} END AS errors
+                   {FAILED_WITH.format(why="e.why")} AS errors, 1 AS n
             FROM job_event e JOIN production_task t ON t.id = e.task_id
             LEFT JOIN site s ON s.id = e.to_site
             LEFT JOIN LATERAL (SELECT * FROM job_report r WHERE r.job_id = e.job_id LIMIT 1) r ON true
-            WHERE e.at >= :since AND e.at < :until AND e.to_state IN ('finished', 'failed') AND {{where}}
-        ) u WHERE status = 'finished' OR EXISTS (SELECT FROM jsonb_array_elements(errors) x WHERE {{which}})
+            WHERE e.at >= :since AND e.at < :until AND e.to_state = 'failed' AND {{where}}
+        ) u WHERE {{some}}
+      UNION ALL
+        SELECT NULL, NULL, 'finished', t.id, t.name, t.owner, t.cores, COALESCE(s.name, ''), {{node}}, 0, NULL, e.n
+        FROM {{finished}} e JOIN production_task t ON t.id = e.task_id LEFT JOIN site s ON s.id = e.to_site {{report}}
+        WHERE {{where}}
     ), found AS MATERIALIZED (
         SELECT n.*, x.component, x.code, {_PRINT} AS print, x.text
         FROM ended n CROSS JOIN LATERAL (
@@ -49,6 +54,20 @@ _ENDED = f"""
             FROM jsonb_array_elements(n.errors) x WHERE {{which}}
         ) x WHERE n.status = 'failed'
     )"""
+_FINISHED = "FROM job_event WHERE at >= :since AND at < :until AND to_state = 'finished'"
+# Jobs that finished: each with its node, which its report says; or counted by task and site, a tenth of the work.
+_EACH = {
+    "finished": f"(SELECT job_id, task_id, to_site, 1 AS n {_FINISHED})",
+    "node": "COALESCE(r.node, '')",
+    "report": "LEFT JOIN LATERAL (SELECT * FROM job_report r WHERE r.job_id = e.job_id LIMIT 1) r ON true",
+}
+_TOGETHER = {
+    "finished": f"(SELECT task_id, to_site, count(*) AS n {_FINISHED} GROUP BY 1, 2)",
+    "node": "''",
+    "report": "",
+}
+_SOME = "EXISTS (SELECT FROM jsonb_array_elements(errors) x WHERE {which})"
+NODES_WITHIN = timedelta(days=3)
 BY: Mapping[str, str] = {"site": "site", "task": "task_id::text", "user": "owner", "node": "node"}
 
 
@@ -60,7 +79,17 @@ def _cte(span: Span, filters: Mapping[str, Pattern]) -> tuple[str, dict[str, obj
     if "error" in filters:
         which.like(WORDS, filters["error"])
     values = clauses.values | {"since": span.since, "until": span.until}
-    return _ENDED.format(where=clauses.both, which=which.both), values
+    finished = _EACH if tells_nodes(span, filters) else _TOGETHER
+    some = _SOME.format(which=which.both) if "error" in filters else "true"
+    return _ENDED.format(where=clauses.both, which=which.both, some=some, **finished), values
+
+
+def tells_nodes(span: Span, filters: Mapping[str, Pattern]) -> bool:
+    """Whether jobs that finished are known by their nodes: not all those of many days, which takes too long.
+
+    Then nobody may ask for `outliers`, and `places` has no nodes.
+    """
+    return span.until - span.since <= NODES_WITHIN or not {"site", "task", "node"}.isdisjoint(filters)
 
 
 _ASKED: Mapping[str, str] = {
@@ -89,14 +118,14 @@ _ASKED: Mapping[str, str] = {
                        AS mostly
                 FROM ended WHERE status = 'failed' GROUP BY 1
             ) f LEFT JOIN (
-                SELECT {column} AS value, count(*) AS finished FROM ended WHERE status = 'finished' GROUP BY 1
+                SELECT {column} AS value, sum(n)::bigint AS finished FROM ended WHERE status = 'finished' GROUP BY 1
             ) e USING (value)"""
         for name, column in BY.items()
     )
     + ") u ORDER BY attribute, failed DESC, value",
     "matrix": """
-        SELECT task_id, task_name, site, count(*) FILTER (WHERE status = 'failed') AS failed,
-               count(*) FILTER (WHERE status = 'finished') AS finished,
+        SELECT task_id, task_name, site, COALESCE(sum(n) FILTER (WHERE status = 'failed'), 0)::bigint AS failed,
+               COALESCE(sum(n) FILTER (WHERE status = 'finished'), 0)::bigint AS finished,
                COALESCE(sum(wall_s * cores) FILTER (WHERE status = 'failed'), 0) AS lost_s
         FROM ended GROUP BY 1, 2, 3 ORDER BY 1 DESC, 3""",
     # All jobs are looked at for the few nodes alone where so many failed.
@@ -105,10 +134,10 @@ _ASKED: Mapping[str, str] = {
             SELECT site, node, count(*) AS failed FROM ended WHERE node <> '' AND status = 'failed'
             GROUP BY site, node HAVING count(*) > {OUTLIER_LEAST}
         ), whole AS (
-            SELECT site, count(*) FILTER (WHERE status = 'failed') AS failed, count(*) AS ended
+            SELECT site, sum(n) FILTER (WHERE status = 'failed') AS failed, sum(n) AS ended
             FROM ended WHERE node <> '' AND site IN (SELECT site FROM bad) GROUP BY site
         ), counted AS (
-            SELECT site, node, b.failed, count(*) AS ended, w.failed AS site_failed, w.ended AS site_ended
+            SELECT site, node, b.failed, sum(e.n) AS ended, w.failed AS site_failed, w.ended AS site_ended
             FROM bad b JOIN ended e USING (site, node) JOIN whole w USING (site)
             GROUP BY site, node, b.failed, w.failed, w.ended
         ), rated AS (
@@ -141,4 +170,7 @@ def found(
         values |= {"bins": bins, "width": (span.until - span.since).total_seconds() / bins}
     answers = ", ".join(f"(SELECT jsonb_agg(to_jsonb(q)) FROM ({_ASKED[one]}) q) AS {one}" for one in asked)
     (row,) = rows(connection, f"{cte} SELECT {answers}", values)
-    return {one: row[one] or [] for one in asked}
+    answered = {one: row[one] or [] for one in asked}
+    if "places" in asked and not tells_nodes(span, filters):
+        answered["places"] = [one for one in answered["places"] if one["attribute"] != "node"]
+    return answered

@@ -44,7 +44,9 @@ def CODE_COLUMNS(asked: Asked, **of: object) -> list[Column]:  # noqa: N802 - co
 def page(look: Look) -> Page:
     """Make the page; all its numbers are of one snapshot."""
     asked = look.asked
-    found = errors.found(look.connection, asked.span, asked.filters, *EVERY, bins=BINS)
+    nodes = errors.tells_nodes(asked.span, asked.filters)
+    questions = [one for one in EVERY if nodes or one != "outliers"]
+    found = errors.found(look.connection, asked.span, asked.filters, *questions, bins=BINS)
     codes, squares = found["codes"], found["matrix"]
     blocks: list[Block] = [_tiles(asked, squares, codes), *_plots(asked, found["bins"])]
     blocks += [
@@ -58,10 +60,12 @@ def page(look: Look) -> Page:
             empty="No job failed.",
         ),
     ]
-    blocks += [_outliers(found["outliers"]), *_places(asked, found["places"]), _matrix(asked, squares)]
-    return Page(
-        "Errors", blocks, place="/errors", main="codes", about="Jobs that failed in the span, by what and where"
-    )
+    blocks += [_outliers(found["outliers"])] if nodes else []
+    blocks += [*_places(asked, found["places"], nodes=nodes), _matrix(asked, squares)]
+    about = "Jobs that failed in the span, by what and where"
+    if not nodes:
+        about += f"; nodes are compared within {errors.NODES_WITHIN.days} days, or for one site or task"
+    return Page("Errors", blocks, place="/errors", main="codes", about=about)
 
 
 def _plots(asked: Asked, found: Sequence[Row]) -> list[Block]:
@@ -148,8 +152,9 @@ def _outliers(rows: Sequence[Row]) -> Table:
     )
 
 
-def _places(asked: Asked, places: Sequence[Row]) -> list[Block]:
-    return [_place(asked, name, title, places) for name, title in PLACES.items()]
+def _places(asked: Asked, places: Sequence[Row], *, nodes: bool) -> list[Block]:
+    shown = {name: title for name, title in PLACES.items() if nodes or name != "node"}
+    return [_place(asked, name, title, places) for name, title in shown.items()]
 
 
 def _place(asked: Asked, name: str, title: str, places: Sequence[Row]) -> Table:

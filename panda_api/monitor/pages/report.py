@@ -7,7 +7,7 @@ from panda.domain import shift
 from panda.domain.pattern import parse
 from panda.domain.words import span
 from panda.services import verdicts
-from panda.services.monitor import data, errors, operations, overview
+from panda.services.monitor import Span, data, errors, operations, overview
 from panda_api.monitor.asked import Vocabulary, address, only
 from panda_api.monitor.blocks import Column, Page, Row, Table, Tile, Tiles
 from panda_api.monitor.routes import Look, PageSpec
@@ -37,9 +37,8 @@ def page(look: Look) -> Page:
     table = Table(
         "findings", "What to look at", COLUMNS, found, empty="Nothing: every number is within the shifters' rules."
     )
-    return Page(
-        "Shift report", [tiles, table], place="/report", main="findings", about="Made from the shifters' rules, now"
-    )
+    about = "Made from the shifters' rules, now; nodes by the last 3 days at most"
+    return Page("Shift report", [tiles, table], place="/report", main="findings", about=about)
 
 
 COLUMNS = (
@@ -147,7 +146,12 @@ def _transfers(look: Look) -> Iterator[dict[str, object]]:
 
 def _nodes_and_codes(look: Look) -> Iterator[dict[str, object]]:
     asked = look.asked
-    found = errors.found(look.connection, asked.span, {}, "codes", "outliers")
+    lately = Span(max(asked.span.since, asked.span.until - errors.NODES_WITHIN), asked.span.until)
+    if errors.tells_nodes(asked.span, {}):
+        found = errors.found(look.connection, lately, {}, "codes", "outliers")
+    else:  # what burns now is of the last days
+        found = errors.found(look.connection, asked.span, {}, "codes")
+        found |= errors.found(look.connection, lately, {}, "outliers")
     for row in found["outliers"]:
         link = address("/jobs", node=only(row["node"]), site=only(row["site"]), status="failed", **asked.times)
         yield _found(
