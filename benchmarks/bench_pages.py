@@ -19,6 +19,18 @@ from benchmarks.archive import fill
 from benchmarks.cost import of_process, of_server, pressure
 from benchmarks.stand import Api, Stand, standing
 
+# Limits, as ratios to a query that takes 100 us on a quiet machine: what somebody who looks is content with.
+LOOK_UP = 1000
+"""At once, a tenth of a second: what one thing is, a page of a list by number."""
+STORY = 3000
+"""A third of a second: what is put together from many places, or summed up by a dozen attributes."""
+LIST = 5000
+"""Half a second: every site with every state, among a million living jobs."""
+SUM = 10_000
+"""A second: what adds up all that ended in a day, a hundred thousand jobs here."""
+DAYS = 80_000
+"""Under the ten seconds after which a page is refused: all that ended in three days by node, or in thirty without."""
+
 TRIVIAL = text("SELECT * FROM job WHERE id = :id")
 WHY = "/api/v1/monitor/why?kind={}&name={}"
 
@@ -32,39 +44,41 @@ def pages(stand: Stand) -> dict[str, tuple[str, float]]:
     past = stand.value("SELECT task_id FROM job WHERE id = :job", job=ended)
     dataset = stand.value("SELECT name FROM dataset WHERE task_id = :task", task=past)
     return {
-        "dashboard": ("/", 2000),
-        "dashboard of a task": (f"/?task={task}", 800),
-        "tasks": ("/tasks", 400),
-        "live task": (f"/task/{task}", 1500),
-        "past task": (f"/task/{past}", 1500),
-        "jobs": ("/jobs", 2500),
-        "jobs failed": ("/jobs?status=failed", 1500),
-        "jobs running": ("/jobs?status=running", 2500),
-        "jobs of a site": ("/jobs?site=S1", 1500),
-        "jobs of a live task": (f"/jobs?task={task}", 1500),
-        "jobs of a past task": (f"/jobs?task={past}", 1500),
-        "live job": (f"/job/{live}", 200),
-        "past job": (f"/job/{ended}", 200),
-        "datasets": ("/datasets", 400),
-        "dataset": (f"/dataset/{dataset}", 400),
-        "errors": ("/errors", 4000),
-        "errors of a site": ("/errors?site=S1", 1500),
-        "ddm": ("/ddm", 1500),
-        "sites": ("/sites", 800),
-        "site": ("/site/S1", 1500),
-        "workers": ("/workers", 800),
-        "shares": ("/shares", 200),
-        "incidents": ("/incidents", 400),
-        "health": ("/health", 200),
-        "report": ("/report", 4000),
-        "why ready job": (WHY.format("job", live), 200),
-        "why held job": (WHY.format("job", held), 200),
-        "why ended job": (WHY.format("job", ended), 200),
-        "why live task": (WHY.format("task", task), 500),
-        "why past task": (WHY.format("task", past), 1000),
-        "why site": (WHY.format("site", "S1"), 1000),
-        "why pilot": (WHY.format("pilot", f"local:{held}"), 200),
-        "why dataset": (WHY.format("dataset", dataset), 400),
+        "dashboard": ("/", SUM),
+        "dashboard of a task": (f"/?task={task}", LIST),
+        "tasks": ("/tasks", LOOK_UP),
+        "live task": (f"/task/{task}", STORY),
+        "past task": (f"/task/{past}", STORY),
+        "jobs": ("/jobs", LIST),
+        "jobs failed": ("/jobs?status=failed", STORY),
+        "jobs running": ("/jobs?status=running", STORY),
+        "jobs of a site": ("/jobs?site=S1", STORY),
+        "jobs of a live task": (f"/jobs?task={task}", STORY),
+        "jobs of a past task": (f"/jobs?task={past}", STORY),
+        "live job": (f"/job/{live}", STORY),
+        "past job": (f"/job/{ended}", LOOK_UP),
+        "datasets": ("/datasets", LOOK_UP),
+        "dataset": (f"/dataset/{dataset}", LOOK_UP),
+        "errors": ("/errors", SUM),
+        "errors of 3 days": ("/errors?days=3", DAYS),
+        "errors of 30 days": ("/errors?days=30", DAYS),
+        "errors of a site": ("/errors?site=S1", LOOK_UP),
+        "ddm": ("/ddm", STORY),
+        "sites": ("/sites", LIST),
+        "site": ("/site/S1", LIST),
+        "workers": ("/workers", STORY),
+        "shares": ("/shares", LOOK_UP),
+        "incidents": ("/incidents", LOOK_UP),
+        "health": ("/health", LOOK_UP),
+        "report": ("/report", SUM),
+        "why ready job": (WHY.format("job", live), STORY),
+        "why held job": (WHY.format("job", held), LOOK_UP),
+        "why ended job": (WHY.format("job", ended), LOOK_UP),
+        "why live task": (WHY.format("task", task), STORY),
+        "why past task": (WHY.format("task", past), STORY),
+        "why site": (WHY.format("site", "S1"), STORY),
+        "why pilot": (WHY.format("pilot", f"local:{held}"), LOOK_UP),
+        "why dataset": (WHY.format("dataset", dataset), LOOK_UP),
     }
 
 
