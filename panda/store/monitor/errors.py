@@ -24,9 +24,11 @@ ATTRIBUTES: Mapping[str, str] = {
 }
 SAMPLES = 3
 OUTLIER_LEAST = 5
-# Variable text is stripped before grouping (domain.md 4): times, numbers, hexadecimal ids, paths, line ends.
-# Braces are doubled for format.
-_PRINT = r"""regexp_replace(regexp_replace(regexp_replace(x.text, '\s+', ' ', 'g'),
+# Variable text is stripped before grouping (domain.md 4): times, numbers, hexadecimal ids, paths, line ends. That
+# costs most of all here, and texts mostly differ in their digits, which are all alike to it: each kind of text is
+# stripped once, with 0 for every digit. Braces are doubled for format.
+_DIGITS = "translate(x.text, '123456789', '000000000')"
+_PRINT = r"""regexp_replace(regexp_replace(regexp_replace(kind, '\s+', ' ', 'g'),
     '(/[^ ]+)|([0-9a-f]{{8,}})|( at [0-9:. TZ-]+$)', '…', 'g'), '[0-9]+([.:][0-9]+)*', '#', 'g')"""
 # What a failed job failed with; without a report that is `none:0`, with what the event says.
 FAILED_WITH = """COALESCE(NULLIF(r.errors, '[]'), jsonb_build_array(jsonb_build_object(
@@ -47,12 +49,14 @@ _ENDED = f"""
         SELECT NULL, NULL, 'finished', t.id, t.name, t.owner, t.cores, COALESCE(s.name, ''), {{node}}, 0, NULL, e.n
         FROM {{finished}} e JOIN production_task t ON t.id = e.task_id LEFT JOIN site s ON s.id = e.to_site {{report}}
         WHERE {{where}}
-    ), found AS MATERIALIZED (
-        SELECT n.*, x.component, x.code, {_PRINT} AS print, x.text
+    ), told AS MATERIALIZED (
+        SELECT n.*, x.component, x.code, x.text, {_DIGITS} AS kind
         FROM ended n CROSS JOIN LATERAL (
             SELECT x ->> 'component' AS component, (x ->> 'code')::int AS code, COALESCE(x ->> 'text', '') AS text
             FROM jsonb_array_elements(n.errors) x WHERE {{which}}
         ) x WHERE n.status = 'failed'
+    ), found AS (
+        SELECT * FROM told JOIN (SELECT kind, {_PRINT} AS print FROM (SELECT DISTINCT kind FROM told) k) p USING (kind)
     )"""
 _FINISHED = "FROM job_event WHERE at >= :since AND at < :until AND to_state = 'finished'"
 # Jobs that finished: each with its node, which its report says; or counted by task and site, a tenth of the work.
@@ -72,7 +76,7 @@ BY: Mapping[str, str] = {"site": "site", "task": "task_id::text", "user": "owner
 
 
 def _cte(span: Span, filters: Mapping[str, Pattern]) -> tuple[str, dict[str, object]]:
-    """Write the CTEs `ended` (finished and failed jobs) and `found` (errors of the latter), with their values."""
+    """Write the CTEs `ended` (finished and failed jobs), `told` (errors of the latter) and `found` (with prints)."""
     clauses = Clauses()
     clauses.those_of(ATTRIBUTES, filters)
     which = Clauses(values=clauses.values)
@@ -101,8 +105,8 @@ _ASKED: Mapping[str, str] = {
     "components": """
         SELECT component, count(*) AS jobs, sum(lost_s) AS lost_s, count(DISTINCT site) AS sites,
                count(DISTINCT task_id) AS tasks,
-               (SELECT count(DISTINCT code) FROM found f WHERE f.component = each.component) AS codes
-        FROM (SELECT DISTINCT id, component, site, task_id, wall_s * cores AS lost_s FROM found) each
+               (SELECT count(DISTINCT code) FROM told f WHERE f.component = each.component) AS codes
+        FROM (SELECT DISTINCT id, component, site, task_id, wall_s * cores AS lost_s FROM told) each
         GROUP BY component ORDER BY jobs DESC, component""",
     "bins": """
         SELECT LEAST(1 + floor(date_part('epoch', at - :since) / :width), :bins)::int AS bin,
