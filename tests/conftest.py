@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy import Engine
 
 from panda.embedded import Address
@@ -14,6 +15,9 @@ from panda.store.engine import make_engine
 from tests.support.database import build_template, cloned_database, running_cluster
 
 _numbers = itertools.count(1)
+# How long an example takes says how busy the machine is.
+settings.register_profile("panda", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("panda")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -39,6 +39,7 @@ PLACES = (
     ("DDM", "/ddm", "m"),
     ("Sites", "/sites", "s"),
     ("Pilots", "/workers", "p"),
+    ("Users", "/users", "u"),
     ("Shares", "/shares", "f"),
     ("Incidents", "/incidents", "i"),
     ("Health", "/health", "h"),

@@ -77,7 +77,7 @@ def put_in(part: object, known: dict[str, Any]) -> None:
 @pytest.mark.parametrize("label", OPERATIONS)
 @given(data=st.data())
 @settings(
-    max_examples=EXAMPLES, derandomize=True, deadline=None, database=None, phases=[Phase.generate],
+    max_examples=EXAMPLES, derandomize=True, database=None, phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 def test_every_answer_is_documented_and_no_request_breaks_the_server(

@@ -142,7 +142,7 @@ def test_placing_adds_to_the_row_of_its_group_and_priority() -> None:
     ]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(snapshots, bunch_lists(), st.integers(0, 9), st.randoms(use_true_random=False))
 def test_order_does_not_matter_and_the_seed_decides_alone(
     snapshot: RoundSnapshot, bunches: tuple[BunchFacts, ...], seed: int, random: Random
@@ -154,7 +154,7 @@ def test_order_does_not_matter_and_the_seed_decides_alone(
     assert run_round(mixed_bunches, replace(snapshot, sites=tuple(mixed_sites)), T, seed) == first
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(snapshots, bunch_lists(), st.integers(0, 9))
 def test_the_chosen_was_not_refused_and_every_refusal_has_a_reason(
     snapshot: RoundSnapshot, bunches: tuple[BunchFacts, ...], seed: int
@@ -176,7 +176,7 @@ def test_the_chosen_was_not_refused_and_every_refusal_has_a_reason(
                 assert one.rejection.value is not None
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(snapshots, bunch_lists(), st.integers(0, 9))
 def test_nobody_feasible_names_the_busiest_filter_first(
     snapshot: RoundSnapshot, bunches: tuple[BunchFacts, ...], seed: int

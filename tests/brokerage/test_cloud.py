@@ -192,7 +192,7 @@ def test_no_cloud_at_all() -> None:
     assert assign_cloud(a_task(), [], T, seed=1).reason == "there is no cloud"
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(tasks, cloud_lists, site_lists(), st.integers(0, 9), st.randoms(use_true_random=False))
 def test_properties(
     task: TaskFacts, clouds: list[CloudFacts], grid: tuple[SiteFacts, ...], seed: int, random: Random

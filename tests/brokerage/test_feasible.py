@@ -90,7 +90,7 @@ def test_a_grid_without_sites_says_what_to_do() -> None:
         nearest(some_needs(), [])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(needs, site_lists())
 def test_the_nearest_request_runs_at_its_site(asked: Needs, sites: tuple[SiteFacts, ...]) -> None:
     answer = nearest(asked, sites)

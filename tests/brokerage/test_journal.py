@@ -24,7 +24,7 @@ def through_text(value: object) -> dict[str, Any]:
     return read
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(snapshots, bunch_lists(), st.integers(0, 9))
 def test_a_stored_round_replays(snapshot: RoundSnapshot, bunches: tuple[BunchFacts, ...], seed: int) -> None:
     record = RoundRecord(snapshot, bunches, T, seed, run_round(bunches, snapshot, T, seed))
@@ -33,7 +33,7 @@ def test_a_stored_round_replays(snapshot: RoundSnapshot, bunches: tuple[BunchFac
     assert replay_round(read) == record.decisions
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(tasks, cloud_lists, site_lists(), st.integers(0, 9))
 def test_a_stored_cloud_decision_replays(
     task: TaskFacts, clouds: list[CloudFacts], grid: tuple[SiteFacts, ...], seed: int

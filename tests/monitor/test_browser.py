@@ -117,7 +117,7 @@ NUMBERS = """
 @pytest.mark.usefixtures("scene")
 def test_every_number_leads_to_a_list_of_as_many(browser: webdriver.Chrome, caller: Caller) -> None:
     followed, wrong = set(), []
-    for page in ("/", "/errors", "/ddm", "/sites", "/site/BNL", "/shares", "/workers", "/report"):
+    for page in ("/", "/errors", "/ddm", "/sites", "/site/BNL", "/shares", "/workers", "/users", "/report"):
         browser.get(caller.address + page)
         for words, link in browser.execute_script(NUMBERS):
             number = re.sub(r"[\u2009\u202f\u00a0]", "", words)

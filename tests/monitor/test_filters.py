@@ -11,7 +11,7 @@ from panda.store.monitor.snapshot import Clauses, rows, snapshot
 TEXTS = st.text(alphabet="ab|*-~\\%_é\n", max_size=5)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(asked=st.lists(TEXTS, min_size=1, max_size=5), texts=st.lists(TEXTS, min_size=1, max_size=30, unique=True))
 def test_the_database_lets_through_what_the_pattern_does(engine: Engine, asked: list[str], texts: list[str]) -> None:
     with snapshot(engine) as connection:

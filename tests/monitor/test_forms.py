@@ -61,6 +61,7 @@ def places(scene: None, caller: Caller) -> dict[str, str]:
         "/job/{job_id}": f"/job/{job['id']}",
         "/task/{task_id}": f"/task/{job['task_id']}",
         "/site/{name}": "/site/BNL",
+        "/user/{name:path}": "/user/alice",
         "/dataset/{name:path}": "/dataset/mc.evgen.out",
     }
     found = {spec.path: things.get(spec.path, spec.path) for spec in PAGES}

@@ -311,3 +311,38 @@ def test_lists_are_cut_only_where_they_say_so(caller: Caller) -> None:
     assert f"of {len(every)}" in caller.get("/jobs?limit=7").text
     lines = caller.get("/jobs?csv").text.splitlines()
     assert len(lines) == len(every) + 1
+
+
+@pytest.mark.usefixtures("scene")
+def test_a_users_page_tells_how_the_tasks_do_and_what_fails(caller: Caller, rows: Connection) -> None:
+    listed = {row["user"]: row for row in caller.get("/users?json").json()["users"]["rows"]}
+    assert set(listed) == {row[0] for row in rows.execute(text("SELECT DISTINCT owner FROM production_task"))}
+    assert listed["carol"]["live"] == 1
+    telling = 0
+    for name in ("alice", "bob <b>"):
+        told = caller.get(f"/user/{name}?days=7&json").json()
+        own = caller.get(f"/tasks?user={name}&days=7&json").json()["tasks"]
+        assert [row["id"] for row in told["tasks"]["rows"]] == [row["id"] for row in own["rows"]]
+        tiles = told["jobs"]
+        assert (tiles["finished"], tiles["failed"]) == (listed[name]["finished"], listed[name]["failed"])
+        mostly = {row["id"]: row["mostly"] for row in told["tasks"]["rows"]}
+        telling += sum(map(bool, mostly.values()))
+        for task, errors in mostly.items():
+            found = caller.get(f"/errors?task={task}&days=7&json").json()["codes"]["rows"]
+            by_code = Counter[str]()
+            for row in found:
+                by_code[f"{row['component']}:{row['code']}"] += row["jobs"]
+            assert errors == [
+                f"{code} ({n})" for code, n in sorted(by_code.items(), key=lambda one: (-one[1], one[0]))[:2]
+            ]
+    assert telling
+
+
+@pytest.mark.usefixtures("scene")
+def test_who_never_had_a_task_is_no_user(caller: Caller) -> None:
+    answer = caller.get("/user/nobody?json")
+    assert answer.status_code == 404
+    assert "/users" in answer.json()["hint"]
+    assert (
+        caller.session.get(f"{caller.address}/find?q=alice", allow_redirects=False).headers["location"] == "/user/alice"
+    )

@@ -25,7 +25,6 @@ from tests.support.campaign import Campaign, an_evgen
 _numbers = itertools.count(1)
 ON_ONE_DATABASE = settings(
     max_examples=20,
-    deadline=None,
     derandomize=True,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -18,7 +18,7 @@ WORDS = st.one_of(
 
 
 def test_arrays_come_back_as_they_went_in(rows: Connection) -> None:
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     @given(
         words=st.lists(WORDS, max_size=6),
         counts=st.lists(st.none() | st.integers(-(2**63), 2**63 - 1), max_size=6),

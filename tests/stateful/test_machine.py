@@ -20,7 +20,6 @@ SHORT = settings(
     max_examples=8,
     stateful_step_count=30,
     database=None,
-    deadline=None,
     print_blob=False,
     suppress_health_check=list(HealthCheck),
     phases=(Phase.generate, *SHRINK),

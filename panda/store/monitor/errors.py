@@ -23,6 +23,7 @@ ATTRIBUTES: Mapping[str, str] = {
     "node": "COALESCE(r.node, '')",
 }
 SAMPLES = 3
+WORST = 2
 OUTLIER_LEAST = 5
 # Variable text is stripped before grouping (domain.md 4): times, numbers, hexadecimal ids, paths, line ends. That
 # costs most of all here, and texts mostly differ in their digits, which are all alike to it: each kind of text is
@@ -102,6 +103,12 @@ _ASKED: Mapping[str, str] = {
                count(DISTINCT site) AS sites, count(DISTINCT task_id) AS tasks, count(DISTINCT node) AS nodes,
                min(text) AS sample, (array_agg(id ORDER BY id DESC))[1:{SAMPLES}] AS samples
         FROM found GROUP BY component, code, print ORDER BY jobs DESC, lost_s DESC, component, code""",
+    "worst": f"""
+        SELECT task_id, component, code, jobs FROM (
+            SELECT task_id, component, code, count(DISTINCT id) AS jobs,
+                   row_number() OVER (PARTITION BY task_id ORDER BY count(DISTINCT id) DESC, component, code) AS place
+            FROM told GROUP BY task_id, component, code
+        ) c WHERE place <= {WORST} ORDER BY task_id, place""",
     "components": """
         SELECT component, count(*) AS jobs, sum(lost_s) AS lost_s, count(DISTINCT site) AS sites,
                count(DISTINCT task_id) AS tasks,
@@ -162,6 +169,7 @@ def found(
     """Answer some of these questions about the ended jobs that the filters let through, in one statement.
 
     - `codes`: which errors were there, how many jobs had each, and how much wall time (core seconds) was lost?
+    - `worst`: which errors had most jobs of each task, two at most?
     - `components`: which part of the system did jobs fail in: payload, pilot, data management and so on?
     - `bins`: how many failed in each of `bins` equal parts of the span (from 1), by the component of the first error?
     - `places`: which site, task, user and node had most failures, of how many ended, and with which error mostly?

@@ -40,13 +40,23 @@ def counts(connection: Connection, wanted: Narrowed) -> list[Row]:
 
     Jobs without a site stand under their task's cloud; both names are empty where there is none.
     """
+    return _counted(connection, wanted, {"cloud": ATTRIBUTES["cloud"], "site": ATTRIBUTES["site"]})
+
+
+def counts_of_users(connection: Connection, wanted: Narrowed) -> list[Row]:
+    """How many jobs (and cores) of each user are in each state; final states: how many ended in the span?"""
+    return _counted(connection, wanted, {"user": ATTRIBUTES["user"]})
+
+
+def _counted(connection: Connection, wanted: Narrowed, by: Mapping[str, str]) -> list[Row]:
     clauses = Clauses()
     clauses.those_of(ATTRIBUTES, wanted.filters)
+    places = ", ".join(str(place + 1) for place in range(len(by) + 1))
+    columns = ", ".join(f'{column} AS "{name}"' for name, column in by.items())
     return rows(
         connection,
         f"""
-        SELECT COALESCE(s.cloud, t.cloud, '') AS cloud, COALESCE(s.name, '') AS site, u.status::text AS status,
-               sum(u.n)::bigint AS n, sum(u.cores)::bigint AS cores
+        SELECT {columns}, u.status::text AS status, sum(u.n)::bigint AS n, sum(u.cores)::bigint AS cores
         FROM (
             SELECT task_id, site_id, status, n, cores FROM ({counters.EXACT.format(where="true")}) live
             WHERE status NOT IN {_FINAL}
@@ -55,7 +65,7 @@ def counts(connection: Connection, wanted: Narrowed) -> list[Row]:
             WHERE at >= :since AND at < :until AND to_state IN {_FINAL} GROUP BY task_id, to_site, to_state
         ) u JOIN production_task t ON t.id = u.task_id LEFT JOIN site s ON s.id = u.site_id
         WHERE {clauses.both}
-        GROUP BY 1, 2, 3 ORDER BY 1, 2, 3""",
+        GROUP BY {places} ORDER BY {places}""",
         clauses.values | {"since": wanted.span.since, "until": wanted.span.until},
     )
 

@@ -65,13 +65,7 @@ class TasksFound:
 
 def found(connection: Connection, wanted: TasksWanted, *, sort: str, limit: int, offset: int) -> TasksFound:
     """Which tasks does the filter let through? `sort` is a name of SORTS, with `-` for the largest first."""
-    clauses = Clauses()
-    clauses.those_of(ATTRIBUTES, wanted.filters)
-    if not wanted.timeless:
-        clauses.sql.append(
-            "(t.ended_at IS NULL OR t.ended_at >= :since OR t.stage_since >= :since) AND t.submitted_at < :until"
-        )
-        clauses.values |= {"since": wanted.span.since, "until": wanted.span.until}
+    clauses = _those(wanted)
     where = clauses.both
     columns = ", ".join(f"{ATTRIBUTES[name]} AS a_{name}" for name in SUMMARISED)
     parts = " UNION ALL ".join(
@@ -95,6 +89,34 @@ def found(connection: Connection, wanted: TasksWanted, *, sort: str, limit: int,
         clauses.values | {"limit": limit, "offset": offset},
     )
     return TasksFound(total, described(connection, [one["id"] for one in ids]), summary)
+
+
+def of_users(connection: Connection, wanted: TasksWanted) -> list[Row]:
+    """Whose tasks does the filter let through, how many, of which organisations, and when came the newest?"""
+    clauses = _those(wanted)
+    return rows(
+        connection,
+        f"""SELECT t.owner AS "user", array_agg(DISTINCT t.vo) AS vos, count(*) AS tasks,
+                   count(*) FILTER (WHERE t.ended_at IS NULL) AS live, max(t.submitted_at) AS submitted_at
+            FROM production_task t WHERE {clauses.both} GROUP BY t.owner""",
+        clauses.values,
+    )
+
+
+def is_user(connection: Connection, name: str) -> bool:
+    """Has this user ever had a task?"""
+    return bool(rows(connection, "SELECT FROM production_task WHERE owner = :name LIMIT 1", {"name": name}))
+
+
+def _those(wanted: TasksWanted) -> Clauses:
+    clauses = Clauses()
+    clauses.those_of(ATTRIBUTES, wanted.filters)
+    if not wanted.timeless:
+        clauses.sql.append(
+            "(t.ended_at IS NULL OR t.ended_at >= :since OR t.stage_since >= :since) AND t.submitted_at < :until"
+        )
+        clauses.values |= {"since": wanted.span.since, "until": wanted.span.until}
+    return clauses
 
 
 def described(connection: Connection, ids: Sequence[int]) -> list[Row]:

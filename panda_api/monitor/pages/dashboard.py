@@ -10,7 +10,7 @@ from panda_api.monitor.asked import Asked, Vocabulary, address
 from panda_api.monitor.blocks import Block, Column, Page, Row, Table, Tile, Tiles
 from panda_api.monitor.charts import Line, Plot
 from panda_api.monitor.pages.errors import VOCABULARY as ERRORS
-from panda_api.monitor.pages.linked import FINAL, STATES, jobs_page, site_page
+from panda_api.monitor.pages.linked import FINAL, NO_SITE, STATES, jobs_page, nothing, site_page
 from panda_api.monitor.routes import Look, PageSpec
 
 BINS = 96
@@ -292,7 +292,7 @@ def _table(asked: Asked, tree: Sequence[Row]) -> Table:
         tree,
         note=note,
         group="_of",
-        empty="No site matches this filter.",
+        empty=nothing(asked, "site", NO_SITE),
     )
 
 

@@ -11,7 +11,7 @@ from panda.errors import NotFound
 from panda.services.monitor import data, tasks
 from panda_api.monitor.asked import Vocabulary, address, only
 from panda_api.monitor.blocks import Block, Column, Fact, Facts, Page, Prose, Row, Table
-from panda_api.monitor.pages.linked import dataset_link, facets, job_link, task_link
+from panda_api.monitor.pages.linked import dataset_link, facets, job_link, nothing, task_link
 from panda_api.monitor.pages.task import drawn_lineage
 from panda_api.monitor.routes import Look, PageSpec
 
@@ -46,9 +46,9 @@ COLUMNS = (
 def browse(look: Look) -> Page:
     """Make the list."""
     found = _by_copies(look) if COPIES & look.asked.filters.keys() else _listed(look)
-    nothing = "No dataset matches this filter." if look.asked.filters else "No task has read or written one yet."
+    empty = nothing(look.asked, "dataset", "No task has read or written one yet.")
     about = f"{found.total:,} datasets that PanDA knows"
-    table = Table("datasets", "Datasets", COLUMNS, found.rows, found.total, paged=True, note=found.note, empty=nothing)
+    table = Table("datasets", "Datasets", COLUMNS, found.rows, found.total, paged=True, note=found.note, empty=empty)
     return Page("Datasets", [facets(look.asked, found.summary), table], place="/datasets", main="datasets", about=about)
 
 

@@ -14,6 +14,7 @@ from panda_api.monitor.pages import (
     tasks,
     transfers,
     tries,
+    users,
     ways,  # noqa: F401 - its addresses join the router
 )
 from panda_api.monitor.routes import add, router
@@ -31,6 +32,7 @@ PAGES = (
     transfers.SPEC,
     tries.SPEC,
     *sites.SPECS,
+    *users.SPECS,
     *operations.SPECS,
     report.SPEC,
 )

@@ -8,7 +8,7 @@ from panda.errors import NotFound
 from panda.services import explain, joblog, read
 from panda_api.monitor.asked import Vocabulary, address
 from panda_api.monitor.blocks import Block, Column, Fact, Facts, Page, Prose, Table
-from panda_api.monitor.pages.linked import dataset_link, job_link, site_link, site_page
+from panda_api.monitor.pages.linked import dataset_link, job_link, site_link, site_page, user_page
 from panda_api.monitor.pages.told import why
 from panda_api.monitor.routes import Look, PageSpec, number_of
 
@@ -61,7 +61,7 @@ def _facts(job: JobView) -> Facts:
                 f"{job.factory}:{job.worker_id}" if job.factory else None,
                 link=address("/workers", factory=job.factory) if job.factory else None,
             ),
-            Fact("owner", "user", job.owner),
+            Fact("owner", "user", job.owner, link=user_page(job.owner) if job.owner else None),
             Fact("vo", "VO", job.vo),
             Fact("label", "label", job.label),
             Fact("priority", "priority", job.priority, "int"),

@@ -3,7 +3,7 @@
 from panda.services.monitor import jobs
 from panda_api.monitor.asked import Vocabulary
 from panda_api.monitor.blocks import Page, Table
-from panda_api.monitor.pages.linked import JOB_COLUMNS, facets, in_order, job_rows, unknown_states
+from panda_api.monitor.pages.linked import JOB_COLUMNS, facets, in_order, job_rows, nothing, unknown_states
 from panda_api.monitor.routes import Look, PageSpec, whole
 
 VOCABULARY = Vocabulary(
@@ -27,7 +27,7 @@ def page(look: Look) -> Page:
         job_rows(found.jobs),
         found.total,
         paged=True,
-        empty=f"No job matches this filter.{unknown_states(asked)}",
+        empty=nothing(asked, "job", "No job lives, and none ended in the span.") + unknown_states(asked),
         note=time,
     )
     return Page("Jobs", [summary, table], place="/jobs", main="jobs", about=f"{found.total:,} jobs, {time}")

@@ -4,13 +4,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from panda.domain.states import JobStatus
+from panda.domain.states import FINAL_TASK, JobStatus
 from panda_api.monitor.asked import Asked, address, only
 from panda_api.monitor.blocks import Choice, Column, Facet, Facets, Row
 from panda_api.monitor.charts import Part
 
 STATES = tuple(one.value for one in JobStatus if one is not JobStatus.MERGING)
+NO_SITE = "There is no site yet: `panda grid load` reads sites from a file (docs/how-to/add-a-site.md)."
+NOT_ENDED = "|".join(f"-{one.value}" for one in sorted(FINAL_TASK))
 FINAL = ("finished", "failed", "cancelled", "closed")
+
+
+def nothing(asked: Asked, what: str, else_: str) -> str:
+    """What to say of an empty list: that no `what` matches, or, without a filter, how it is filled."""
+    return f"No {what} matches this filter." if asked.filters else else_
 
 
 def unknown_states(asked: Asked) -> str:
@@ -35,6 +42,11 @@ def site_link(key: str = "site") -> Any:
     return lambda row: site_page(row[key]) if row.get(key) else None
 
 
+def user_link(key: str = "owner") -> Any:
+    """Lead from a row to the page of its user."""
+    return lambda row: user_page(row[key]) if row.get(key) else None
+
+
 def dataset_link(key: str = "dataset") -> Any:
     """Lead from a row to the page of its dataset."""
     return lambda row: dataset_page(row[key]) if row.get(key) else None
@@ -43,6 +55,11 @@ def dataset_link(key: str = "dataset") -> Any:
 def site_page(name: str) -> str:
     """The page of a site."""
     return f"/site/{quote(name, safe='')}"
+
+
+def user_page(name: str) -> str:
+    """The page of a user."""
+    return f"/user/{quote(name, safe='')}"
 
 
 def dataset_page(name: str) -> str:
@@ -120,7 +137,7 @@ JOB_COLUMNS = (
     Column("site", "site", "text", site_link(), sort="site"),
     Column("attempt", "attempt", "int", sort="attempt"),
     Column("priority", "priority", "int", sort="priority"),
-    Column("owner", "user"),
+    Column("owner", "user", "text", user_link()),
     Column("node", "node", "name"),
     Column("created_at", "made", "ago"),
     Column("since", "in state", "for"),

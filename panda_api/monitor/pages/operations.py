@@ -7,11 +7,10 @@ from typing import Any
 
 from panda.brokerage.shares import VO, deficits
 from panda.ddm.port import DdmError
-from panda.domain.states import FINAL_TASK
 from panda.services.monitor import operations
 from panda_api.monitor.asked import Vocabulary, address, only
 from panda_api.monitor.blocks import Block, Column, Page, Row, Table, Tile, Tiles
-from panda_api.monitor.pages.linked import facets, site_link, site_page, task_link
+from panda_api.monitor.pages.linked import NOT_ENDED, facets, nothing, site_link, site_page, task_link
 from panda_api.monitor.routes import Look, PageSpec
 
 WORKERS = Vocabulary(filters=tuple(operations.WORKER_ATTRIBUTES), hours=12)
@@ -37,7 +36,7 @@ def workers(look: Look) -> Page:
         total,
         paged=True,
         note="live ones, and those that ended in the span",
-        empty="No pilot matches this filter.",
+        empty=nothing(asked, "pilot", "No pilot lives, and none ended in the span."),
     )
     blocks: list[Block] = [factories, facets(asked, summary), table]
     return Page("Pilots and factories", blocks, place="/workers", main="pilots", about=f"{total:,} pilots")
@@ -132,11 +131,8 @@ def _standing_columns(key: str) -> list[Column]:
     ]
 
 
-_NOT_ENDED = "|".join(f"-{one.value}" for one in sorted(FINAL_TASK))
-
-
 def _tasks_of_share(row: Row) -> str:
-    return address("/tasks", share=only(row["share"]), vo=only(row["vo"]), status=_NOT_ENDED)
+    return address("/tasks", share=only(row["share"]), vo=only(row["vo"]), status=NOT_ENDED)
 
 
 USED = ("cores", "running", "activated", "queued")

@@ -8,16 +8,15 @@ from panda.errors import NotFound
 from panda.services import why_site
 from panda.services.monitor import errors, operations, overview
 from panda_api.monitor.asked import Vocabulary, address, only
-from panda_api.monitor.blocks import Block, Column, Fact, Facts, Page, Row, Table, Tile, Tiles
-from panda_api.monitor.charts import Line, Plot
+from panda_api.monitor.blocks import Block, Column, Fact, Facts, Page, Row, Table
 from panda_api.monitor.pages.errors import CODE_COLUMNS
-from panda_api.monitor.pages.linked import STATES, job_parts, jobs_page, site_link
+from panda_api.monitor.pages.linked import NO_SITE, job_parts, jobs_page, nothing, site_link
+from panda_api.monitor.pages.sums import plot, tiles
 from panda_api.monitor.pages.told import why
 from panda_api.monitor.routes import Look, PageSpec
 
 LIST = Vocabulary(filters=("cloud", "site", "status"), hours=12)
 ONE = Vocabulary(hours=12)
-BINS = 96
 GIGABYTE = 1e9
 RECENT = 20
 
@@ -34,7 +33,7 @@ def browse(look: Look) -> Page:
         key = {"cloud": site["cloud"], "site": site["name"], "status": site["status"]}
         if all(pattern.matches(key[name]) for name, pattern in asked.filters.items()):
             rows.append(_row(site, jobs.get(site["name"], Counter())))
-    table = Table("sites", "Sites", COLUMNS, rows, empty="No site matches this filter.")
+    table = Table("sites", "Sites", COLUMNS, rows, empty=nothing(asked, "site", NO_SITE))
     return Page("Sites", [table], place="/sites", main="sites", about=f"{len(rows)} sites; ended jobs: in the span")
 
 
@@ -82,7 +81,8 @@ def page(look: Look) -> Page:
     jobs: Counter[str] = Counter()
     for row in overview.counts(look.connection, wanted):
         jobs[row["status"]] += row["n"]
-    blocks: list[Block] = [_tiles(look, name, jobs), *why(why_site.why_site(look.ctx, name)), _plot(look, wanted)]
+    told = why(why_site.why_site(look.ctx, name))
+    blocks: list[Block] = [tiles(look.asked, jobs, site=name), *told, plot(look, wanted, "Its jobs over time")]
     blocks += [_facts(site), _queues(look, name)]
     failures = errors.found(look.connection, look.asked.span, own, "codes", "outliers")
     blocks.append(
@@ -101,31 +101,6 @@ def page(look: Look) -> Page:
         ("Pilots", address("/workers", site=only(name))),
     ]
     return Page(f"Site {name}", blocks, place="/sites", status=site["status"], about=site["comment"], links=links)
-
-
-def _tiles(look: Look, name: str, jobs: Counter[str]) -> Tiles:
-    tiles = [
-        Tile(state, state, jobs[state], link=jobs_page(look.asked, (), site=name, status=state), tone=state)
-        for state in STATES
-        if jobs[state] or state in {"running", "activated", "finished", "failed"}
-    ]
-    rate = shift.failure_rate(jobs["finished"], jobs["failed"])
-    tiles.append(Tile("failure", "failure rate", rate, "percent", tone=shift.failing(jobs["finished"], jobs["failed"])))
-    return Tiles("jobs", tiles)
-
-
-def _plot(look: Look, wanted: overview.Narrowed) -> Plot:
-    found = overview.curves(look.connection, wanted, BINS)
-    start, width = look.asked.span.since.timestamp(), look.asked.hours * 3600 / BINS
-
-    def summed(name: str) -> list[float | None]:
-        return [sum(getattr(one, name)[place] for one in found) for place in range(BINS)]
-
-    lines = [
-        Line(one, one, summed(one), one, bars=one in {"finished", "failed"})
-        for one in ("activated", "running", "finished", "failed")
-    ]
-    return Plot("plot", "Its jobs over time", [start + width * (place + 1) for place in range(BINS)], lines)
 
 
 def _facts(site: Row) -> Facts:

@@ -9,7 +9,7 @@ from panda_api.monitor.asked import Vocabulary, address
 from panda_api.monitor.blocks import Block, Column, Fact, Facts, Page, Row, Table
 from panda_api.monitor.charts import Drawing, Line, Node, Part, Plot, Progress
 from panda_api.monitor.pages.errors import CODE_COLUMNS
-from panda_api.monitor.pages.linked import dataset_link, dataset_page, job_parts
+from panda_api.monitor.pages.linked import dataset_link, dataset_page, job_parts, user_page
 from panda_api.monitor.pages.tasks import said
 from panda_api.monitor.pages.told import why
 from panda_api.monitor.routes import Look, PageSpec, number_of
@@ -73,7 +73,7 @@ def _facts(task: Row) -> Facts:
         [
             Fact("name", "name", task["name"]),
             Fact("waits", "waits for", said(task)),
-            Fact("owner", "user", task["owner"], link=address("/tasks", user=task["owner"])),
+            Fact("owner", "user", task["owner"], link=user_page(task["owner"]) if task["owner"] else None),
             Fact("vo", "VO", task["vo"]),
             Fact("cloud", "cloud", task["cloud"], link=address("/", cloud=task["cloud"]) if task["cloud"] else None),
             Fact("type", "type", task["task_type"]),

@@ -7,7 +7,7 @@ from panda.domain import shift
 from panda.services.monitor import tasks
 from panda_api.monitor.asked import Vocabulary, address
 from panda_api.monitor.blocks import Column, Page, Row, Table
-from panda_api.monitor.pages.linked import facets, in_order, job_parts, task_link
+from panda_api.monitor.pages.linked import facets, in_order, job_parts, nothing, task_link, user_link
 from panda_api.monitor.routes import Look, PageSpec
 
 VOCABULARY = Vocabulary(filters=tuple(tasks.ATTRIBUTES), sorts=tuple(tasks.SORTS), sort="-id", hours=24 * 7)
@@ -27,7 +27,7 @@ def page(look: Look) -> Page:
         task_rows(found.tasks),
         found.total,
         paged=True,
-        empty="No task matches this filter.",
+        empty=nothing(asked, "task", "No task lives, and none changed in the span: `panda submit` makes one."),
         note=time,
     )
     return Page("Tasks", [summary, table], place="/tasks", main="tasks", about=f"{found.total:,} tasks, {time}")
@@ -68,7 +68,7 @@ COLUMNS = (
     Column("failed", "failed", "tally", lambda row: address("/jobs", task=row["id"], status="failed")),
     Column("failure", "fail %", "rate", tone=lambda row: row["_failure"]),
     Column("cloud", "cloud"),
-    Column("owner", "user"),
+    Column("owner", "user", "text", user_link()),
     Column("task_type", "type"),
     Column("priority", "priority", "int", sort="priority"),
     Column("submitted_at", "submitted", "ago", sort="submitted"),

@@ -57,7 +57,9 @@ def page(look: Look) -> Page:
         )
     )
     about = "Files copied between storages, and the blocks that jobs wait for"
-    return Page("Data management", blocks, place="/ddm", main="blocks", about=f"{about}. {health.message}".strip(" ."))
+    return Page(
+        "Data management", blocks, place="/ddm", main="blocks", about="; ".join(filter(None, (about, health.message)))
+    )
 
 
 def _only_here(asked: Asked) -> str:

@@ -11,9 +11,9 @@ from panda.domain.pattern import parse
 from panda.errors import BadRequest, NotFound
 from panda.services import joblog, monitor
 from panda_api.context import Ctx
-from panda_api.monitor.asked import ALIASES, Vocabulary, address, only
-from panda_api.monitor.pages import dashboard, datasets, errors, jobs, operations, sites, tasks, transfers
-from panda_api.monitor.pages.linked import dataset_page, site_page
+from panda_api.monitor.asked import ALIASES, TIMES, Vocabulary, address, only
+from panda_api.monitor.pages import dashboard, datasets, errors, jobs, operations, sites, tasks, transfers, users
+from panda_api.monitor.pages.linked import dataset_page, site_page, user_page
 from panda_api.monitor.routes import router, whole
 from panda_api.security import Identity, Policy, permit_page
 
@@ -25,6 +25,7 @@ PAGES: Mapping[str, Vocabulary] = {
     "/tasks": tasks.SPEC.vocabulary,
     "/jobs": jobs.SPEC.vocabulary,
     "/datasets": datasets.LIST,
+    "/users": users.LIST,
     "/errors": errors.SPEC.vocabulary,
     "/ddm": transfers.VOCABULARY,
     "/workers": operations.WORKERS,
@@ -48,7 +49,7 @@ WAYS: Mapping[tuple[str, str], str] = {
     ("overview", "taskinfo"): "/tasks",
     ("overview", "incidents"): "/incidents",
     ("mode", "taskquery"): "/tasks",
-    ("mode", "listusers"): "/tasks",
+    ("mode", "listusers"): "/users",
     ("mode", "dbquery"): "/datasets",
     ("mode", "sitestats"): "/sites",
 }
@@ -69,6 +70,8 @@ def find(ctx: Ctx, _caller: Annotated[Identity, permit_page(Policy.LOOK)], q: st
     with monitor.looking(ctx.engine) as connection:
         if any(one["name"] == wanted for one in monitor.overview.sites(connection)):
             return RedirectResponse(site_page(wanted), 302)
+        if monitor.tasks.is_user(connection, wanted):
+            return RedirectResponse(user_page(wanted), 302)
         if monitor.data.dataset(connection, wanted) is not None:
             return RedirectResponse(dataset_page(wanted), 302)
         like = wanted if "*" in wanted else f"*{only(f'*{wanted}').removeprefix(chr(92) + '*')}*"
@@ -114,7 +117,8 @@ def _place_of(query: dict[str, str]) -> str:
     if query.get("dset"):
         return dataset_page(query["dset"])
     if query.get("ui") == "user":
-        return _with_filters("/jobs", {"user": query.get("name", ""), "days": query.get("days", "7")})
+        times = {name: query[name] for name in TIMES if name in query}
+        return address(user_page(query["name"]), **times) if query.get("name") else address("/users", **times)
     place = next((WAYS[one] for one in query.items() if one in WAYS), None)
     if place is None and query.get("reqid"):
         place = "/tasks"
