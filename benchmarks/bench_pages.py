@@ -42,6 +42,7 @@ def pages(stand: Stand) -> dict[str, tuple[str, float]]:
     ended = stand.value("SELECT max(job_id) FROM job_report")
     task = stand.value("SELECT task_id FROM job WHERE id = :job", job=live)
     past = stand.value("SELECT task_id FROM job WHERE id = :job", job=ended)
+    user = stand.value("SELECT owner FROM production_task WHERE id = :task", task=past)
     dataset = stand.value("SELECT name FROM dataset WHERE task_id = :task", task=past)
     return {
         "dashboard": ("/", SUM),
@@ -67,6 +68,8 @@ def pages(stand: Stand) -> dict[str, tuple[str, float]]:
         "sites": ("/sites", LIST),
         "site": ("/site/S1", LIST),
         "workers": ("/workers", STORY),
+        "users": ("/users", LIST),
+        "user": (f"/user/{user}", DAYS),
         "shares": ("/shares", LOOK_UP),
         "incidents": ("/incidents", LOOK_UP),
         "health": ("/health", LOOK_UP),
