@@ -56,8 +56,10 @@ _ENDED = f"""
             SELECT x ->> 'component' AS component, (x ->> 'code')::int AS code, COALESCE(x ->> 'text', '') AS text
             FROM jsonb_array_elements(n.errors) x WHERE {{which}}
         ) x WHERE n.status = 'failed'
+    ), prints AS MATERIALIZED (
+        SELECT kind, {_PRINT} AS print FROM (SELECT DISTINCT kind FROM told) k
     ), found AS (
-        SELECT * FROM told JOIN (SELECT kind, {_PRINT} AS print FROM (SELECT DISTINCT kind FROM told) k) p USING (kind)
+        SELECT * FROM told JOIN prints USING (kind)
     )"""
 _FINISHED = "FROM job_event WHERE at >= :since AND at < :until AND to_state = 'finished'"
 # Jobs that finished: each with its node, which its report says; or counted by task and site, a tenth of the work.
