@@ -69,7 +69,7 @@ def pages(stand: Stand) -> dict[str, tuple[str, float]]:
         "site": ("/site/S1", LIST),
         "workers": ("/workers", STORY),
         "users": ("/users", LIST),
-        "user": (f"/user/{user}", DAYS),
+        "user": (f"/user/{user}", SUM),
         "shares": ("/shares", LOOK_UP),
         "incidents": ("/incidents", LOOK_UP),
         "health": ("/health", LOOK_UP),

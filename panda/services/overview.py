@@ -13,7 +13,7 @@ def overview(ctx: Context, *, incidents: bool = True) -> Overview:
     """The system now; `incidents` may name anybody's work and are left out for who may not see it."""
     jobs: dict[str, int] = {}
     with ctx.engine.begin() as connection:
-        for row in counters.counts_of_all(connection):
+        for row in counters.counts_by_site(connection):
             jobs[row["status"]] = jobs.get(row["status"], 0) + row["n"]
         tasks, pilots = store.tasks_by_stage(connection), store.pilots_by_status(connection)
         moving = store.blocks_under_way(connection)

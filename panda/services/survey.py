@@ -28,10 +28,9 @@ def sites(ctx: Context) -> list[SiteView]:
     by_site: dict[int, dict[str, int]] = defaultdict(dict)
     with ctx.engine.begin() as connection:
         rows = store.sites(connection)
-        for one in counters.counts_of_all(connection):
+        for one in counters.counts_by_site(connection):
             if one["status"] not in _FINAL:
-                found = by_site[one["site_id"]]
-                found[one["status"]] = found.get(one["status"], 0) + one["n"]
+                by_site[one["site_id"]][one["status"]] = one["n"]
     lists = ("vos", "releases", "queues")
     return [
         SiteView(
