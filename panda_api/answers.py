@@ -13,7 +13,6 @@ from panda_api.envelope import as_json, failure, success
 from panda_api.errors import described, field_name, sentence
 from panda_api.render import NO_JOBS, STATUS_INVALID, STATUS_OK, job_json, no_jobs, wire_update
 from panda_api.wire.beats import update_of
-from panda_api.wire.pilot import UpdateJobsBulk
 
 
 def jobs_envelope(settings: Settings, jobs: Sequence[HandedJob]) -> dict[str, object]:
@@ -56,9 +55,9 @@ Part = JobUpdate | dict[str, object]
 """One update of many: as it was understood, or the envelope that says why it was not."""
 
 
-def parts_of(told: UpdateJobsBulk) -> list[Part]:
+def parts_of(told: Sequence[dict[str, object]]) -> list[Part]:
     """Each update of a bulk judged alone, in order."""
-    return [_part(one) for one in told.job_list]
+    return [_part(one) for one in told]
 
 
 def _part(raw: dict[str, object]) -> Part:

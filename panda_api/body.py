@@ -226,16 +226,18 @@ def _refused_constant(name: str) -> None:
     raise BadRequest(f"{name} is not JSON", hint="leave an unknown number out")
 
 
+_NESTED = (dict, list)
+
+
 def depth_exceeds(value: object, limit: int) -> bool:
     """Whether lists and objects are nested deeper than `limit`."""
-    level = [value]
+    level = [value] if value.__class__ in _NESTED else []
     for _ in range(limit):
         level = [
             inner
             for one in level
-            if isinstance(one, dict | list)
             for inner in (one.values() if isinstance(one, dict) else one)
-            if isinstance(inner, dict | list)
+            if inner.__class__ in _NESTED
         ]
         if not level:
             return False

@@ -7,6 +7,7 @@ Answers are made by the same functions (`panda_api.answers`).
 
 import asyncio
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any, TypeAlias, TypeVar
 
 from fastapi import FastAPI
@@ -18,7 +19,7 @@ from panda.errors import Forbidden, PandaError
 from panda.services import dispatch
 from panda.services.board import Board
 from panda.services.context import Context
-from panda_api.answers import bulk_envelope, jobs_json, parts_of, update_json
+from panda_api.answers import Part, bulk_envelope, jobs_json, parts_of, update_json
 from panda_api.batch import Batcher, Lane
 from panda_api.body import DEPTH_LIMIT, depth_exceeds, parsed
 from panda_api.envelope import as_json
@@ -26,15 +27,16 @@ from panda_api.errors import DATABASE_LOST, database_lost, defect, refusal
 from panda_api.heads import Heads
 from panda_api.parked import Parked
 from panda_api.security import Callers, Headers, Policy, may
-from panda_api.wire.beats import update_of
-from panda_api.wire.pilot import AcquireJobs, UpdateJobsBulk
+from panda_api.wire.beats import beat_of, update_of
+from panda_api.wire.pilot import MOST_UPDATES, AcquireJobs, UpdateJobsBulk
 
 PREFIX = "/api/v1/pilot/"
+BULK = f"{PREFIX}update_jobs_bulk"
 BEAT_PACE_S = 0.05
 """Signs of life come every half hour and are in no hurry; gathered, one costs a fifth (performance.md 6)."""
 
-MANY = 256
-"""Most updates of a transaction where they come many at a time, from who speaks for many pilots."""
+MANY = 128
+"""Most updates of a part: who speaks for many pilots says many at a time, and two parts make a transaction."""
 
 TRUST_S = 0.25
 """So old may be what is known of a queue while a pilot gets a job by it: a change is that late for a busy queue."""
@@ -43,6 +45,7 @@ Model = TypeVar("Model", bound=BaseModel)
 Made: TypeAlias = Callable[[Any], bytes]
 """What makes the body of an answer from what the future of a call brings."""
 
+Reported: TypeAlias = UpdateAnswer | Exception
 Begun: TypeAlias = tuple["asyncio.Future[Any]", Made]
 Begin: TypeAlias = Callable[[dict[str, object]], Begun]
 Answer: TypeAlias = tuple[int, bytes, bytes]
@@ -67,10 +70,13 @@ class HotLanes:
         def report(connection: Connection, news: Sequence[JobUpdate]) -> list[UpdateAnswer]:
             return dispatch.take_reports(connection, news, board)
 
+        def report_parts(connection: Connection, parts: Sequence[Sequence[JobUpdate]]) -> list[list[Reported]]:
+            return report_in_parts(lambda news: report(connection, news), parts)
+
         self.acquire = Lane(acquire, "acquire")
         self.report = Lane(report, "report")
         self.beat = Lane(report, "beat", pace_s=BEAT_PACE_S)
-        self.many = Lane(report, "many", most=MANY)
+        self.many = Lane(report_parts, "many", most=2)
         self.batcher = Batcher(context.engine, (self.acquire, self.report, self.beat, self.many))
 
     def lane_of(self, news: JobUpdate) -> Lane[JobUpdate, UpdateAnswer]:
@@ -89,11 +95,31 @@ class HotLanes:
 
     async def all_updated(self, news: Sequence[JobUpdate]) -> list[UpdateAnswer]:
         """What somebody hears who reports on many jobs, in order; nothing before all is committed."""
-        answers = self.batcher.ask(self.many, news)
-        for one in answers:
-            if not one.done():
-                await asyncio.wait([one])
-        return [one.result() for one in answers]
+        parts = [news[start : start + MANY] for start in range(0, len(news), MANY)]
+        asked = self.batcher.ask(self.many, parts)
+        if asked:
+            await asyncio.wait(asked)
+        answers: list[UpdateAnswer] = []
+        for part in asked:
+            for one in part.result():
+                if isinstance(one, Exception):
+                    raise one
+                answers.append(one)
+        return answers
+
+
+def report_in_parts(
+    report: Callable[[Sequence[JobUpdate]], list[UpdateAnswer]], parts: Sequence[Sequence[JobUpdate]]
+) -> list[list[Reported]]:
+    """Report on all parts together; a part that is tried alone has its updates tried alone, too, if they fail."""
+    if len(parts) > 1:
+        answers = iter(report([one for part in parts for one in part]))
+        return [list(islice(answers, len(part))) for part in parts]
+    found = dispatch.each_alone(report, parts[0])
+    for one in found:
+        if isinstance(one, Exception) and dispatch.is_down(one):
+            raise one
+    return [found]
 
 
 class HotCalls:
@@ -108,7 +134,7 @@ class HotCalls:
         self._calls: dict[str, tuple[Policy, Begin]] = {
             f"{PREFIX}acquire_jobs": (Policy.TAKE_JOBS, self._acquire),
             f"{PREFIX}update_job": (Policy.REPORT_JOBS, self._update),
-            f"{PREFIX}update_jobs_bulk": (Policy.REPORT_JOBS, self._update_bulk),
+            BULK: (Policy.REPORT_JOBS, self._update_bulk),
         }
         self._paths = {path.encode(): path for path in self._calls}
 
@@ -126,6 +152,9 @@ class HotCalls:
         policy, begin = self._calls[path]
         try:
             value = _value(body)
+            # Of a bulk only those updates are looked at that are more than plain words.
+            if path != BULK and _may_be_deep(body):
+                _check_depth(value)
             if not may(self._callers.identify(headers, client), policy):
                 return None
             return begin(value)
@@ -198,10 +227,22 @@ class HotCalls:
         return answer, lambda found: update_json(news.job_id, found)
 
     def _update_bulk(self, value: dict[str, object]) -> Begun:
-        parts = parts_of(_understood(UpdateJobsBulk, value))
+        told = _list_of(value)
+        parts: Sequence[Part] | None = None if told is None else list(map(beat_of, told))  # type: ignore[arg-type]
+        if not parts or not all(parts):
+            _check_depth(value)
+            parts = parts_of(_understood(UpdateJobsBulk, value).job_list)
         good = [one for one in parts if isinstance(one, JobUpdate)]
         answers = asyncio.ensure_future(self._lanes.all_updated(good))
         return answers, lambda found: as_json(bulk_envelope(parts, found))
+
+
+def _list_of(value: dict[str, object]) -> list[dict[str, object]] | None:
+    """The updates of a bulk that is nothing but a list of them; None: the model has to look at it."""
+    told = value.get("job_list")
+    if len(value) > 1 or told.__class__ is not list or not 0 < len(told) <= MOST_UPDATES:
+        return None
+    return told if all(one.__class__ is dict for one in told) else None
 
 
 class _Cold(Exception):
@@ -219,9 +260,14 @@ def _value(body: bytes) -> dict[str, object]:
         value = parsed(body)
     except (ValueError, PandaError):
         raise _Cold from None
-    if not isinstance(value, dict) or (_may_be_deep(body) and depth_exceeds(value, DEPTH_LIMIT)):
+    if not isinstance(value, dict):
         raise _Cold
     return value
+
+
+def _check_depth(value: dict[str, object]) -> None:
+    if depth_exceeds(value, DEPTH_LIMIT):
+        raise _Cold
 
 
 def _may_be_deep(body: bytes) -> bool:

@@ -82,7 +82,7 @@ class Board:
         self._places: dict[str, Place] = {}
         self._sites: dict[int, _Site] = {}
         self._tasks: dict[int, Mapping[str, object]] = {}
-        self._noted: dict[tuple[int, str, bool], float] = {}
+        self._noted: dict[bool, dict[tuple[int, str], float]] = {False: {}, True: {}}
         self._unnoted: dict[bool, set[tuple[int, str]]] = {False: set(), True: set()}
         self._noted_at = {False: -1e9, True: -1e9}
         self._made: dict[Hashable, object] = {}
@@ -237,12 +237,13 @@ class Board:
         """
         now = time.monotonic()
         limit = now - queue.ACTIVITY_S
-        fresh = [one for one in nodes if self._noted.get((*one, update), -1e9) < limit]
+        noted_at = self._noted[update].get
+        fresh = [one for one in nodes if noted_at(one, -1e9) < limit]
         waiting = self._unnoted[update]
         waiting.update(fresh)
         if not waiting:
             return set()
-        of_new_sites = any(self._noted.get((site, "", update), -1e9) < limit for site, _ in fresh)
+        of_new_sites = any(noted_at((site, ""), -1e9) < limit for site, _ in fresh)
         due = len(waiting) >= GATHERED or now - self._noted_at[update] > GATHER_S
         return set(waiting) if of_new_sites or due else set()
 
@@ -251,8 +252,8 @@ class Board:
         now = time.monotonic()
         with self._lock:
             for one in nodes:
-                _keep(self._noted, (*one, update), now, NODES_KEPT)
-                _keep(self._noted, (one[0], "", update), now, NODES_KEPT)
+                _keep(self._noted[update], one, now, NODES_KEPT)
+                _keep(self._noted[update], (one[0], ""), now, NODES_KEPT)
                 self._unnoted[update].discard(one)
                 self._noted_at[update] = now
 

@@ -116,6 +116,10 @@ def take_reports(connection: Connection, news: Sequence[JobUpdate], board: Board
 
 def _turns(news: Sequence[JobUpdate]) -> Iterator[dict[int, JobUpdate]]:
     """Reports by their place, in the order of their jobs' ids, with at most one on each job in a turn."""
+    ids = [one.job_id for one in news]
+    if len(set(ids)) == len(ids):
+        yield {place: news[place] for place in sorted(range(len(ids)), key=ids.__getitem__)}
+        return
     left = dict(enumerate(news))
     while left:
         turn: dict[int, int] = {}

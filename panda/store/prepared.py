@@ -57,9 +57,7 @@ class Prepared:
 
 def numbers(values: Iterable[int | float | None]) -> str:
     """Numbers as the text of an array; None is null."""
-    every = list(values)
-    words = map(str, every) if None not in every else ["NULL" if one is None else str(one) for one in every]
-    return "{" + ",".join(words) + "}"
+    return "{" + str(list(values))[1:-1].replace("None", "NULL") + "}"
 
 
 def texts(values: Iterable[str | None]) -> str:

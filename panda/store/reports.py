@@ -155,12 +155,12 @@ def beat(connection: Connection, news: Sequence[JobUpdate]) -> list[Beat]:
     """
     rows = _BEAT.run(
         connection,
-        jobs=numbers(one.job_id for one in news),
-        states=texts(one.status.value for one in news),
-        attempts=numbers(one.attempt for one in news),
-        leases=numbers(one.lease for one in news),
-        nodes=texts(one.node for one in news),
-        batches=texts(one.batch_id for one in news),
+        jobs=numbers([one.job_id for one in news]),
+        states=texts([one.status for one in news]),
+        attempts=numbers([one.attempt for one in news]),
+        leases=numbers([one.lease for one in news]),
+        nodes=texts([one.node for one in news]),
+        batches=texts([one.batch_id for one in news]),
     )
     return list(map(Beat._make, rows))
 

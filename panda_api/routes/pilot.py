@@ -43,7 +43,7 @@ def update_jobs_bulk(
     told: UpdateJobsBulk, ctx: Ctx, _caller: Annotated[Identity, permit(Policy.REPORT_JOBS)]
 ) -> WireResponse:
     """Updates of many jobs: one envelope for each, in order; one that cannot be read does not lose the others."""
-    parts = parts_of(told)
+    parts = parts_of(told.job_list)
     answers = dispatch.update_many(ctx, [one for one in parts if isinstance(one, JobUpdate)])
     return WireResponse(bulk_envelope(parts, answers))
 

@@ -7,6 +7,7 @@ else to it (a test feeds both the same updates).
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from panda.domain.dispatch import JobUpdate
@@ -20,10 +21,7 @@ _TIME_LENGTH = len("YYYY-mm-dd HH:MM:SS")
 _MOST = 2**31 - 1
 
 
-def _is_count(value: Any) -> bool:
-    return value.__class__ is int and bool(0 <= value <= _MOST)
-
-
+@lru_cache(maxsize=65_536)
 def _is_name(value: Any) -> bool:
     if value.__class__ is not str or not value.isprintable():
         return False
@@ -38,11 +36,12 @@ def _is_blank(value: Any) -> bool:
     return value.__class__ is str and not value
 
 
-# What a sign of life may hold to be understood here.
+_COUNTS = frozenset(
+    ("job_id", "attempt_nr", "lease", "core_count", "cpu_consumption_time", "max_rss", "n_events")
+)  # fmt: skip
+# What else a sign of life may hold to be understood here.
 _PLAIN: Mapping[str, Callable[[Any], bool]] = {
     "job_status": _BEATS.__contains__,
-    **dict.fromkeys(("job_id", "attempt_nr", "lease", "core_count"), _is_count),
-    **dict.fromkeys(("cpu_consumption_time", "max_rss", "n_events"), _is_count),
     **dict.fromkeys(("site_name", "node", "batch_id", "scheduler_id", "pilot_id"), _is_name),
     **dict.fromkeys(("pilot_error_code", "trans_exit_code", "exe_error_code"), _is_zero),
     **dict.fromkeys(("pilot_error_diag", "exe_error_diag"), _is_blank),
@@ -52,14 +51,17 @@ _PLAIN: Mapping[str, Callable[[Any], bool]] = {
 
 def update_of(raw: Mapping[str, Any]) -> JobUpdate:
     """The update that these words mean. Raises pydantic's ValidationError for what the model does not take."""
-    return _beat_of(raw) or UpdateJob.model_validate(raw).update()
+    return beat_of(raw) or UpdateJob.model_validate(raw).update()
 
 
-def _beat_of(raw: Mapping[str, Any]) -> JobUpdate | None:
+def beat_of(raw: Mapping[str, Any]) -> JobUpdate | None:
     """The sign of life that this is, None if the model has to look at it."""
     try:
         for name, value in raw.items():
-            if not _PLAIN[name](value):
+            if value.__class__ is int and name in _COUNTS:
+                if not 0 <= value <= _MOST:
+                    return None
+            elif not _PLAIN[name](value):
                 return None
         begun = raw.get("start_time")
         started_at = None if begun is None else datetime.fromisoformat(begun).replace(tzinfo=UTC)

@@ -228,10 +228,13 @@ def _outputs(report: Mapping[str, ReportedFile]) -> Iterator[OutputReport]:
         yield OutputReport(lfn, one.guid, one.fsize, one.adler32, one.endpoint, one.events)
 
 
+MOST_UPDATES = 1000
+
+
 class UpdateJobsBulk(WireModel):
     """Updates of several jobs; each is judged alone, so that one bad one does not lose the others."""
 
-    job_list: Annotated[list[dict[str, object]], Field(min_length=1, max_length=1000)]
+    job_list: Annotated[list[dict[str, object]], Field(min_length=1, max_length=MOST_UPDATES)]
     harvester_id: MaybeName = None
 
 

@@ -14,8 +14,11 @@ import orjson
 import pytest
 import requests
 from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.util.concurrency import await_only
 
+from panda.domain.dispatch import JobUpdate, UpdateAnswer
+from panda.domain.states import JobStatus
 from panda.embedded import Address
 from panda.errors import Busy, Unavailable
 from panda.services.context import Context
@@ -23,6 +26,7 @@ from panda.store.engine import make_engine
 from panda_api import batch
 from panda_api.app import build
 from panda_api.batch import Batcher, Lane
+from panda_api.hot import report_in_parts
 from panda_api.render import job_json, wire_job
 from tests.api.conftest import load_grid
 from tests.api.requests_of import a_file, a_task_form, an_ask
@@ -74,6 +78,10 @@ def update(job_id: int, status: str, **more: Any) -> dict[str, Any]:
     return {"job_id": job_id, "attempt_nr": 1, "lease": 1, "job_status": status, "node": "wn1", **more}
 
 
+def nested(depth: int) -> object:
+    return {"}": nested(depth - 1), "{": 0} if depth else 1
+
+
 REPORT = {"mc.t1._000001.root": a_file(), "mc.t1._000001.log.tgz": a_file()}
 NUMBER = str(UUID(int=7))
 STEPS: list[tuple[str, Any]] = [
@@ -109,6 +117,15 @@ STEPS: list[tuple[str, Any]] = [
     ]}),
     ("update_jobs_bulk", {"job_list": []}),
     ("update_jobs_bulk", {"job_list": [{}]}),
+    ("update_jobs_bulk", {"job_list": [update(2, "running"), update(3, "running"), update(2, "running", lease=2)]}),
+    ("update_jobs_bulk", {"job_list": [update(2, "running")], "harvester_id": "h"}),
+    ("update_jobs_bulk", {"job_list": [update(2, "running")], "harvester_id": 7}),
+    ("update_jobs_bulk", {"job_list": [update(2, "running"), update(999, "running")] * 150}),
+    ("update_jobs_bulk", {"job_list": [update(2, "running")] * 1001}),
+    ("update_jobs_bulk", {"job_list": [update(2, "running"), 7]}),
+    ("update_jobs_bulk", {"job_list": {"a": 1}}),
+    ("update_jobs_bulk", {"job_list": [update(2, "running"), update(2, "running", note=nested(40))]}),
+    ("update_jobs_bulk", {"job_list": [update(2, "running")], "note": nested(40)}),
 ]  # fmt: skip
 
 
@@ -190,6 +207,30 @@ def test_a_bad_one_fails_alone_and_the_others_are_served_together(ctx: Context) 
     assert answers[:2] + answers[3:] == [12, 6, 3]
     assert "division by zero" in str(answers[2])
     assert sizes == [4, 1, 1, 1, 1]
+
+
+def test_one_update_of_a_part_fails_alone_and_a_lost_database_fails_all() -> None:
+    taken: list[int] = []
+
+    def report(news: Sequence[JobUpdate]) -> list[UpdateAnswer]:
+        jobs = [one.job_id for one in news]
+        if 13 in jobs:
+            raise ValueError("an unlucky number")
+        if 99 in jobs:
+            raise OperationalError("UPDATE", {}, Exception("the server closed the connection"))
+        taken.extend(jobs)
+        return [UpdateAnswer(accepted=True, note=str(job)) for job in jobs]
+
+    def parts(*every: Sequence[int]) -> list[list[JobUpdate]]:
+        return [[JobUpdate(job, JobStatus.RUNNING) for job in one] for one in every]
+
+    together = report_in_parts(report, parts([1, 2], [3]))
+    assert [[one.note for one in part if isinstance(one, UpdateAnswer)] for part in together] == [["1", "2"], ["3"]]
+    (alone,) = report_in_parts(report, parts([4, 13, 5]))
+    assert [isinstance(one, ValueError) for one in alone] == [False, True, False]
+    assert taken == [1, 2, 3, 4, 5]
+    with pytest.raises(OperationalError):
+        report_in_parts(report, parts([6, 99]))
 
 
 def test_a_lost_connection_fails_what_it_served_and_the_next_call_works(ctx: Context) -> None:
