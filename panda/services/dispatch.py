@@ -5,8 +5,7 @@ What a report does is decided row by row under the job's lock, as a value; then 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import InterfaceError, OperationalError
@@ -41,8 +40,10 @@ Asked = TypeVar("Asked")
 Given = TypeVar("Given")
 
 
-@dataclass(frozen=True, slots=True)
-class _Outcome:
+_STATUS = {one.value: one for one in JobStatus}
+
+
+class _Outcome(NamedTuple):
     """What one report does: the answer, and which rows change."""
 
     answer: UpdateAnswer
@@ -144,6 +145,14 @@ def _take_turn(
         answers[place] = _TAKEN if found.command is None else UpdateAnswer(accepted=True, command=found.command)
         if one.node:
             nodes.add((found.site_id, one.node))
+    finished = [one for one in left.values() if one.status is JobStatus.FINISHED and not one.errors]
+    if finished:
+        sites = reports.finish(connection, finished, [_pilot(one) for one in finished])
+        for place, one in list(left.items()):
+            if one.job_id in sites:
+                answers[place] = _TAKEN
+                nodes |= {(sites[one.job_id], one.node)} if one.node else set()
+                del left[place]
     if not left:
         return nodes
     rows = reports.lock(connection, [one.job_id for one in left.values()])
@@ -179,7 +188,7 @@ def _outcome(row: Held | None, news: JobUpdate) -> _Outcome:
 
 
 def _refused(row: Held, news: JobUpdate) -> UpdateAnswer | None:
-    status = None if row.status is None else JobStatus(row.status)
+    status = None if row.status is None else _STATUS[row.status]
     if news.attempt is not None and news.attempt != row.attempt:
         return UpdateAnswer(accepted=False, command=KILL, note="badattemptnr")
     if news.lease is not None and news.lease != row.lease:
@@ -207,8 +216,12 @@ def _take(row: Held, news: JobUpdate) -> _Outcome:
     return _Outcome(UpdateAnswer(accepted=False, command=row.command, note=note))
 
 
+def _pilot(news: JobUpdate) -> str:
+    return f"pilot on {news.node or 'unknown node'}"
+
+
 def _step(row: Held, news: JobUpdate, new: JobStatus, why: str) -> Step | None:
-    step = Step(row.id, JobStatus(row.status or ""), new, why, f"pilot on {news.node or 'unknown node'}")
+    step = Step(row.id, _STATUS[row.status or ""], new, why, _pilot(news))
     return step if step.is_allowed else None
 
 
@@ -217,7 +230,7 @@ def _final(row: Held, news: JobUpdate) -> _Outcome:
 
     A job that failed after it was told to end was killed, whatever its pilot calls it: it is not tried again.
     """
-    if JobStatus(row.status or "") in {JobStatus.TRANSFERRING, JobStatus.MERGING} or row.reported:
+    if row.reported or _STATUS[row.status or ""] in {JobStatus.TRANSFERRING, JobStatus.MERGING}:
         return _Outcome(UpdateAnswer(accepted=True, note="a final report is there already"))
     step = _step(row, news, JobStatus.HOLDING, f"reported {news.status.value}")
     if row.command == KILL and news.status is JobStatus.FAILED:

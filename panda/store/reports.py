@@ -91,6 +91,48 @@ _REPORT = Prepared(
 """,
 )
 
+# All that the usual end of a job changes, in one statement: what `_LOCK`, `_READ`, `_REPORT`, `_STEP` and `_COLLECT` do
+# of a job that runs and has no report, where attempt, lease and batch job are those it was handed out with.
+_FINISH = Prepared(
+    "panda_finish",
+    """
+    WITH u AS MATERIALIZED (
+        SELECT * FROM unnest(CAST(:jobs AS bigint[]), CAST(:attempts AS int[]), CAST(:leases AS int[]),
+                             CAST(:batches AS text[]), CAST(:pilots AS text[]), CAST(:verdicts AS text[]),
+                             CAST(:outputs AS jsonb[]), CAST(:errors AS jsonb[]), CAST(:walls AS float8[]),
+                             CAST(:cpus AS float8[]), CAST(:memories AS bigint[]), CAST(:events AS bigint[]),
+                             CAST(:nodes AS text[]), CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[]),
+                             CAST(:timings AS text[]), CAST(:hashes AS text[]))
+            AS u (job_id, attempt, lease, batch_id, who, verdict, outputs, errors, wall_s, cpu_s, max_rss_kb, n_events,
+                  node, started_at, ended_at, timing, body_hash)
+    ), done AS (
+        UPDATE job j SET status = 'holding' FROM u
+        WHERE j.id = u.job_id AND j.status = 'running' AND (u.attempt IS NULL OR u.attempt = j.attempt)
+          AND (u.lease IS NULL OR u.lease = j.lease)
+          AND NOT EXISTS (SELECT FROM in_hand h WHERE h.job_id = u.job_id AND h.batch_id <> u.batch_id)
+          AND NOT EXISTS (SELECT FROM job_report r WHERE r.job_id = u.job_id)
+        RETURNING j.task_id, j.site_id, u.*
+    ), gone AS (
+        DELETE FROM in_hand h USING done d WHERE h.job_id = d.job_id
+    ), kept AS (
+        INSERT INTO job_report (job_id, verdict, outputs, errors, wall_s, cpu_s, max_rss_kb, n_events, node,
+                                started_at, ended_at, timing, body_hash)
+        SELECT job_id, verdict, outputs, errors, wall_s, cpu_s, max_rss_kb, n_events, node, started_at, ended_at,
+               timing, body_hash FROM done
+        ON CONFLICT (job_id) DO NOTHING
+    ), listed AS (
+        INSERT INTO to_collect (job_id, state) SELECT job_id, 'holding' FROM done
+        ON CONFLICT (job_id) DO UPDATE SET state = excluded.state, next_at = now(),
+            since = CASE WHEN to_collect.state = excluded.state THEN to_collect.since ELSE now() END
+    ), told AS (
+        INSERT INTO job_event (task_id, job_id, cores, from_site, from_state, to_site, to_state, why, who)
+        SELECT d.task_id, d.job_id, t.cores, d.site_id, 'running', d.site_id, 'holding', 'reported ' || d.verdict, d.who
+        FROM done d JOIN production_task t ON t.id = d.task_id
+    )
+    SELECT job_id, site_id FROM done
+""",
+)
+
 _TAILS = Prepared(
     "panda_tails",
     """
@@ -205,22 +247,42 @@ def seen(connection: Connection, news: Sequence[JobUpdate]) -> None:
 def keep(connection: Connection, news: Sequence[JobUpdate]) -> None:
     """Store the first final report of each of these jobs; no pilot holds them any more."""
     if news:
-        _REPORT.run(
-            connection,
-            jobs=numbers(one.job_id for one in news),
-            verdicts=texts(one.status.value for one in news),
-            outputs=texts(orjson.dumps(_outputs(one)).decode() for one in news),
-            errors=texts(orjson.dumps(_errors(one)).decode() for one in news),
-            walls=numbers(one.wall_s for one in news),
-            cpus=numbers(one.cpu_s for one in news),
-            memories=numbers(one.max_rss_kb for one in news),
-            events=numbers(one.n_events for one in news),
-            nodes=texts(one.node for one in news),
-            starts=texts(None if one.started_at is None else one.started_at.isoformat() for one in news),
-            ends=texts(None if one.ended_at is None else one.ended_at.isoformat() for one in news),
-            timings=texts(one.timing for one in news),
-            hashes=texts(one.body_hash for one in news),
-        )
+        _REPORT.run(connection, **_columns(news))
+
+
+def finish(connection: Connection, news: Sequence[JobUpdate], who: Sequence[str]) -> dict[int, int]:
+    """Take reports that running jobs finished, as their pilots `who` say; returns the sites of those that ran.
+
+    The others are left as they are: another statement looks at why.
+    """
+    rows = _FINISH.run(
+        connection,
+        attempts=numbers([one.attempt for one in news]),
+        leases=numbers([one.lease for one in news]),
+        batches=texts([one.batch_id for one in news]),
+        pilots=texts([one[:200] for one in who]),
+        **_columns(news),
+    )
+    return dict(rows)
+
+
+def _columns(news: Sequence[JobUpdate]) -> dict[str, str]:
+    """Final reports as the columns of the table."""
+    return {
+        "jobs": numbers([one.job_id for one in news]),
+        "verdicts": texts([one.status.value for one in news]),
+        "outputs": texts([orjson.dumps(_outputs(one)).decode() for one in news]),
+        "errors": texts([orjson.dumps(_errors(one)).decode() for one in news]),
+        "walls": numbers([one.wall_s for one in news]),
+        "cpus": numbers([one.cpu_s for one in news]),
+        "memories": numbers([one.max_rss_kb for one in news]),
+        "events": numbers([one.n_events for one in news]),
+        "nodes": texts([one.node for one in news]),
+        "starts": texts([None if one.started_at is None else one.started_at.isoformat() for one in news]),
+        "ends": texts([None if one.ended_at is None else one.ended_at.isoformat() for one in news]),
+        "timings": texts([one.timing for one in news]),
+        "hashes": texts([one.body_hash for one in news]),
+    }
 
 
 def keep_tails(connection: Connection, news: Sequence[JobUpdate]) -> None:

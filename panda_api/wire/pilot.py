@@ -209,9 +209,7 @@ class UpdateJob(WireModel):
             timing=self.pilot_timing or None,
             stdout=self.stdout,
         )
-        if self.job_status in {"finished", "failed"}:
-            return news._replace(body_hash=hashlib.sha256(orjson.dumps(tuple(news))).hexdigest())
-        return news
+        return with_hash(news) if self.job_status in {"finished", "failed"} else news
 
     def _errors(self) -> Iterator[ErrorPair]:
         """The error families that a pilot fills (domain.md 4)."""
@@ -221,6 +219,12 @@ class UpdateJob(WireModel):
             yield ErrorPair("exe", self.exe_error_code, self.exe_error_diag)
         if self.trans_exit_code:
             yield ErrorPair("transform", self.trans_exit_code)
+
+
+def with_hash(news: JobUpdate) -> JobUpdate:
+    """A final report with the hash of its meaning, by which it is known again."""
+    words = tuple(news)
+    return JobUpdate._make((*words[:-1], hashlib.sha256(orjson.dumps(words)).hexdigest()))
 
 
 def _outputs(report: Mapping[str, ReportedFile]) -> Iterator[OutputReport]:

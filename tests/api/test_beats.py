@@ -1,5 +1,6 @@
 """Signs of life in plain words mean what the request's model makes of them; everything else is left to the model."""
 
+import json
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ TEXTS = [
     "", " ", "None", " NULL ", "null", "0", "7", "running", "starting", "finished", "failed", "x\x07", "n" * 255,
     "n" * 256, "Zürich", "2026-11-08 14:00:00", "2026-11-08T14:00:00", "2026-11-08 14:00:0x",
     "datetime/2026-11-08 14:00:00.000000", "a\u2003b", "\u2003",
+    "2026-11-08 14:00+01", "0A1b2c3D", "ad:0a1b2c3d", "0a1b2c3",
 ]  # fmt: skip
 ODD = st.one_of(
     st.none(),
@@ -61,10 +63,40 @@ def test_both_ways_understand_the_same(changes: dict[str, Any], left_out: set[st
     assert repr(by_the_short_way(raw)) == repr(by_the_model(raw))
 
 
-@pytest.mark.parametrize("status", ["starting", "running"])
+FILE = {"guid": "0000-7", "fsize": 12, "adler32": "0a1b2c3d", "endpoint": "R1"}
+FINAL = PLAIN | {"job_status": "finished", "end_time": "2026-11-08 15:00:00"}
+REPORTS = st.dictionaries(
+    st.sampled_from(["a.root", "b.log", "..", "a b", ""]),
+    st.one_of(
+        st.builds(
+            lambda changes, left_out: {k: v for k, v in FILE.items() if k not in left_out} | changes,
+            st.dictionaries(st.sampled_from([*FILE, "surl", "events", "md5sum", "n_events"]), ODD, max_size=2),
+            st.sets(st.sampled_from(list(FILE)), max_size=2),
+        ),
+        st.just(FILE),
+        ODD,
+    ),
+    max_size=2,
+)
+
+
+@settings(max_examples=400)
+@given(
+    changes=st.dictionaries(st.sampled_from(list(FINAL)), ODD, max_size=2),
+    report=st.one_of(REPORTS.map(json.dumps), st.just(json.dumps({"a.root": FILE})), ODD),
+)
+def test_both_ways_understand_the_same_final_report(changes: dict[str, Any], report: Any) -> None:
+    raw = FINAL | {"job_output_report": report} | changes
+    assert repr(by_the_short_way(raw)) == repr(by_the_model(raw))
+
+
+@pytest.mark.parametrize("status", ["starting", "running", "finished"])
 def test_plain_words_do_not_need_the_model(status: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = UpdateJob.model_validate(PLAIN | {"job_status": status}).update()
+    plain = PLAIN | {"job_status": status}
+    if status == "finished":
+        plain |= {"end_time": "2026-11-08 15:00:00", "job_output_report": json.dumps({"a.root": FILE, "b.log": FILE})}
+    expected = UpdateJob.model_validate(plain).update()
     monkeypatch.delattr(beats, "UpdateJob")
-    assert update_of(PLAIN | {"job_status": status}) == expected
+    assert update_of(plain) == expected
     with pytest.raises(NameError):
-        update_of(PLAIN | {"job_status": "finished"})
+        update_of(PLAIN | {"job_status": "failed"})

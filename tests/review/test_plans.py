@@ -88,6 +88,7 @@ HOT = {
     "step": (reports._STEP, ("pk_job",)),
     "seen": (reports._SEEN, ("pk_in_hand",)),
     "report": (reports._REPORT, ("pk_in_hand",)),
+    "finish": (reports._FINISH, ("pk_job", "pk_in_hand", "pk_job_report")),
     "lower": (pop._LOWER, ("ix_ready_class_id",)),
 }
 

@@ -7,13 +7,13 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from panda.domain.dispatch import HandedJob, JobUpdate
+from panda.domain.dispatch import HandedJob, JobUpdate, OutputReport
 from panda.domain.states import JobStatus, TaskStage
 from panda.domain.work import Split
 from panda.errors import NotFound
 from panda.services import control, dispatch, upkeep
 from panda.services.dispatch import KILL
-from panda.store import queue
+from panda.store import queue, reports
 from tests.support.campaign import T1, T2, Campaign, an_evgen
 from tests.support.together import flatten, together
 
@@ -243,6 +243,46 @@ def test_the_same_final_report_again_is_fine_and_changes_nothing(campaign: Campa
     again = campaign.say(job, JobStatus.FINISHED, outputs=outputs, body_hash="abc")
     assert (again.accepted, again.command) == (True, None)
     assert states(campaign, job) == ["sent", "holding", "finished"]
+
+
+def left_by(campaign: Campaign, job: HandedJob) -> list[object]:
+    """What the report of a job left behind in every table, without numbers and times of its own."""
+    own = {"id", "job_id", "at", "xid", "since", "next_at", "body_hash"}
+    tables = ("job_event", "job_report", "to_collect", "in_hand")
+    kept = [
+        campaign.rows(f"SELECT * FROM {table} WHERE job_id = :j ORDER BY 1", j=job.job_id)  # noqa: S608 - tables
+        for table in tables
+    ]
+    kept.append(campaign.rows("SELECT status, attempt, lease, site_id FROM job WHERE id = :j", j=job.job_id))
+    return [[{name: value for name, value in row.items() if name not in own} for row in rows] for rows in kept]
+
+
+def test_the_usual_end_is_written_as_any_other(campaign: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:
+    ready(campaign, 2)
+    first, second = campaign.ask(T1, 2)
+    told: dict[str, Any] = {
+        "batch_id": "7.0#ce1", "n_events": 3, "wall_s": 2.5, "cpu_s": 1.5, "max_rss_kb": 7, "timing": "1|2",
+        "started_at": campaign.ctx.clock(), "ended_at": campaign.ctx.clock(), "body_hash": "abc",
+        "outputs": (OutputReport('a"b', None, 1, "0a0b0c0d", "R1"), OutputReport("c", "g", 2, "0a0b0c0e", None, 4)),
+    }  # fmt: skip
+    for job in (first, second):
+        campaign.say(job, JobStatus.RUNNING, batch_id="7.0#ce1")
+    assert campaign.say(first, JobStatus.FINISHED, **told).accepted
+    monkeypatch.setattr(reports, "finish", lambda *_: {})
+    assert campaign.say(second, JobStatus.FINISHED, **told).accepted
+    assert left_by(campaign, first) == left_by(campaign, second)
+    assert states(campaign, first) == ["sent", "running", "holding"]
+
+
+@pytest.mark.parametrize("wrong", [{"attempt": 7}, {"lease": 7}, {"batch_id": "8.0#ce1"}])
+def test_the_end_that_another_pilot_reports_changes_nothing(
+    campaign: Campaign, job: HandedJob, wrong: dict[str, Any]
+) -> None:
+    campaign.say(job, JobStatus.RUNNING, batch_id="7.0#ce1")
+    before = left_by(campaign, job)
+    answer = campaign.say(job, JobStatus.FINISHED, **wrong)
+    assert (answer.accepted, answer.command) == (False, KILL)
+    assert left_by(campaign, job) == before
 
 
 def test_reports_that_come_at_once_count_once(campaign: Campaign, job: HandedJob) -> None:
