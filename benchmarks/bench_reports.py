@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--queues", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4.0)
-    parser.add_argument("--each", type=int, default=1280)
+    parser.add_argument("--each", type=int, default=6400)
     options = parser.parse_args()
     with standing(options.queues, options.jobs) as stand:
         api = Api(stand)

@@ -30,6 +30,7 @@ from panda.domain.slots import Waiting
 from panda.domain.states import FINAL_TASK, TaskStage
 from panda.domain.templates import JobNumbers, fill
 from panda.domain.views.work import TaskView
+from panda.domain.words import awaited
 from panda.errors import PandaError, Unavailable
 from panda.proddb import engine as proddb
 from panda.proddb.submit import add_task, task_states
@@ -150,7 +151,8 @@ class _Demo:
                 views = self._views(taskids)
                 for key, view in views.items():
                     done = view.jobs.get("finished", 0)
-                    words = ", ".join(f"{n} {s}" for s, n in sorted(view.jobs.items())) or (view.waits_for or "")
+                    jobs = ", ".join(f"{n} {s}" for s, n in sorted(view.jobs.items()))
+                    words = jobs or awaited(view.waits_for) or ""
                     label = f"[green]{view.stage}" if view.stage in FINAL_TASK else words[:70]
                     bars.update(rows[key], total=view.jobs_made or None, completed=done, words=label)
                 self._note_first_job(list(views.values()))

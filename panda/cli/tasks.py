@@ -10,7 +10,7 @@ from panda.cli.asking import AsJson, Limit, Offset, one_command, print_json, pri
 from panda.cli.remote import api
 from panda.domain.states import FINAL_TASK, TaskStage
 from panda.domain.views.work import DatasetView, TaskInputView, TaskView, TransferSummary, WholeTask
-from panda.domain.words import clock, size
+from panda.domain.words import awaited, clock, size
 
 
 def tasks(
@@ -35,7 +35,7 @@ def tasks(
         print_json(found)
         return
     rows = [
-        (one.id, one.name, stage_of(one), one.cloud, one.priority, tally(one.jobs), one.waits_for or one.error)
+        (one.id, one.name, stage_of(one), one.cloud, one.priority, tally(one.jobs), awaited(one.waits_for) or one.error)
         for one in found
     ]
     print_table(("id", "name", "stage", "cloud", "priority", "jobs", "waits for"), rows)
@@ -85,7 +85,7 @@ def stage_of(one: TaskView) -> str:
 def _properties(one: TaskView) -> list[tuple[str, object]]:
     limits = f"{one.cores} cores, {one.memory_mb} MB memory, {one.disk_mb} MB disk"
     return [
-        ("jobs", tally(one.jobs)), ("waits for", one.waits_for), ("hold", one.hold), ("error", one.error),
+        ("jobs", tally(one.jobs)), ("waits for", awaited(one.waits_for)), ("hold", one.hold), ("error", one.error),
         ("cloud", one.cloud), ("site asked for", one.preset_site or ", ".join(one.sites)),
         ("sites excluded", ", ".join(one.excluded_sites)), ("owner", f"{one.owner} ({one.vo})"),
         ("campaign", one.campaign), ("type", f"{one.task_type}, {one.processing_type}, {one.label}"),

@@ -17,7 +17,7 @@ from panda.cli.tasks import stage_of
 from panda.domain.states import FINAL_TASK, TaskStage
 from panda.domain.views.grid import Overview
 from panda.domain.views.work import TaskView, WholeTask
-from panda.domain.words import clock, lasting
+from panda.domain.words import awaited, clock, lasting
 
 BAR = 30
 FEW = 12
@@ -120,7 +120,7 @@ def _tasks(tasks: Sequence[TaskView]) -> Table:
     for one in tasks:
         done = one.jobs.get("finished", 0)
         bar = ProgressBar(total=max(one.jobs_made, 1), completed=done, width=BAR)
-        waits = one.error or one.hold or one.waits_for or ""
+        waits = one.error or one.hold or awaited(one.waits_for) or ""
         table.add_row(str(one.id), one.name, stage_of(one), bar, tally(one.jobs), waits)
     return table
 

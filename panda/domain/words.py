@@ -1,5 +1,6 @@
 """Owns how times, sizes and numbers are said to people."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 
@@ -34,6 +35,28 @@ def size(n_bytes: float) -> str:
         if n_bytes >= scale:
             return f"{n_bytes / scale:.3g} {unit}"
     return f"{n_bytes:.0f} B"
+
+
+_AWAITED: Mapping[str, str] = {
+    "AwaitingCloud": "a cloud",
+    "AwaitingSite": "a site",
+    "AwaitingInput": "input",
+    "AwaitingDdm": "the data management",
+    "AwaitingTransfers": "input files on their way",
+    "AwaitingPilots": "pilots",
+    "AwaitingJobs": "jobs",
+    "AwaitingOutputs": "outputs",
+    "AwaitingDatasets": "datasets",
+    "AwaitingStage": "its turn",
+}
+
+
+def awaited(state: str | None) -> str | None:
+    """Say what a task waits for: the name of a state in Prefect, with words after it, as something to be read."""
+    name, _, words = (state or "").partition(": ")
+    if name not in _AWAITED:
+        return state
+    return f"{_AWAITED[name]}: {words}" if words else _AWAITED[name]
 
 
 def counted(n: int, noun: str, plural: str = "") -> str:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, RowMapping
 from panda.domain.states import FINAL_JOB, FINAL_TASK, IN_HAND, BunchState, JobStatus, TaskStage
 from panda.domain.views.answers import Explanation, Facts
 from panda.domain.views.work import BunchView, JobView, TaskView
-from panda.domain.words import ago, clock, counted, lasting, span
+from panda.domain.words import ago, awaited, clock, counted, lasting, span
 from panda.services import read, reasons, survey
 from panda.services.context import Context
 from panda.services.failures import failures
@@ -91,7 +91,7 @@ def _story(now: datetime, task: TaskView) -> list[str]:
     if task.hold:
         lines.append(f"It is on hold ({task.hold}): no pilot gets its jobs until `panda resume {task.id}`.")
     if task.waits_for:
-        lines.append(f"It waits for: {task.waits_for}.")
+        lines.append(f"It waits for {awaited(task.waits_for)}.")
     if task.stage in FINAL_TASK:
         return lines
     if task.lease_until is not None and task.lease_until > now:
@@ -135,7 +135,7 @@ def _tally(task: TaskView) -> str:
 def _group(now: datetime, group: RowMapping) -> str:
     where = f" at {group['site']}" if group["site"] else ""
     head = f"{counted(group['bunches'], 'bunch', 'bunches')} ({counted(group['jobs'], 'job')}) {group['state']}{where}"
-    because = f": {group['waits_for']}" if group["waits_for"] else ""
+    because = f": {awaited(group['waits_for'])}" if group["waits_for"] else ""
     return f"{head}, the oldest for {lasting(now, group['since'])}{because}. Bunch {group['oldest']}:"
 
 

@@ -9,7 +9,7 @@ from panda.ddm.port import DatasetInfo, DdmError, Did, TransferState, TransferSt
 from panda.domain.names import bare_name, scope_of
 from panda.domain.states import FINAL_TASK, TaskStage
 from panda.domain.views.answers import Explanation, Facts
-from panda.domain.words import ago, clock, counted, size
+from panda.domain.words import ago, awaited, clock, counted, size
 from panda.errors import NotFound
 from panda.services import read
 from panda.services.context import Context
@@ -96,7 +96,7 @@ def _made_by(ctx: Context, row: RowMapping, outputs: Sequence[RowMapping]) -> li
         return lines
     if TaskStage(task.stage) in FINAL_TASK:
         return [*lines, f"It is open although its task has ended: `panda why task {task.id}`."]
-    waits = f", now waiting for {task.waits_for}" if task.waits_for else ""
+    waits = f", now waiting for {awaited(task.waits_for)}" if task.waits_for else ""
     still = f"{counted(task.live, 'job')} of its task are not final{waits}" if task.live else f"its task goes on{waits}"
     lines.append(f"It is open because {still}. It is closed when the last job has ended: `panda why task {task.id}`.")
     if task.waits_for is None and task.hold:
@@ -147,7 +147,7 @@ def _places(ctx: Context, did: Did) -> Facts | None:
 def _readers(readers: Sequence[RowMapping]) -> list[str]:
     lines = []
     for row in readers[:MOST]:
-        waits = f", waits for {row['waits_for']}" if row["waits_for"] else ""
+        waits = f", waits for {awaited(row['waits_for'])}" if row["waits_for"] else ""
         lines.append(f"Task {row['id']} {row['name']} reads it ({row['stage']}{waits}).")
     if len(readers) > MOST:
         lines.append(f"... and {counted(len(readers) - MOST, 'task')} more.")

@@ -182,7 +182,7 @@ def test_a_task_without_cloud_shows_the_clouds(ctx: Context, rows: Connection) -
     space = Rejection("2.1 step 5", "space", 900.0, 1024.0, "900 GB would be left")
     decide(ctx, task, None, CloudDecision(task, None, (Candidate("US", rejection=space),), "space 1 (US)"), None)
     answer = explain.why_task(ctx, task)
-    assert "It waits for: AwaitingCloud: space 1 (US)" in told(answer)
+    assert "It waits for a cloud: space 1 (US)" in told(answer)
     assert "due for 9 min" in told(answer)
     assert "No cloud was found" in told(answer)
     assert answer.table is not None

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from panda.domain import shift
+from panda.domain.words import awaited
 from panda.services.monitor import tasks
 from panda_api.monitor.asked import Vocabulary, address
 from panda_api.monitor.blocks import Column, Page, Row, Table
@@ -41,7 +42,7 @@ def task_rows(found: list[Any]) -> list[dict[str, Any]]:
 def said(row: Row) -> str | None:
     """What is to be said of a task: its error, why it is held, what it waits for."""
     held = f"on hold: {row['hold']}" if row["hold"] and not row["ended_at"] else None
-    words: str | None = row["error"] or held or (None if row["ended_at"] else row["waits_for"])
+    words: str | None = row["error"] or held or (None if row["ended_at"] else awaited(row["waits_for"]))
     return words
 
 
