@@ -119,7 +119,7 @@ def say(found: dict[str, Any]) -> float:
         print(f"  {lane:20s} {len(times):8d}   p50 {p50:6.1f} p99 {p99:6.1f} max {most:7.1f} ms  "
               f"HTTP {found['statuses'][lane]}")  # fmt: skip
     every = sorted(one for taken in found["taken"].values() for one in taken)
-    return 1000 * every[int(len(every) * 0.99)]
+    return 1000.0 * float(every[int(len(every) * 0.99)])
 
 
 def grown(before: Sizes, after: Sizes) -> None:

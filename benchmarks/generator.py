@@ -9,10 +9,12 @@ import asyncio
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import uvloop
+from typing_extensions import override
 
 _END = b"\r\n\r\n"
 
@@ -24,6 +26,7 @@ class _Caller(asyncio.Protocol):
         self._buffer = b""
         self._length = -1
 
+    @override
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
         self._send()
@@ -36,6 +39,7 @@ class _Caller(asyncio.Protocol):
         self._next += 1
         self._since = time.perf_counter()
 
+    @override
     def data_received(self, data: bytes) -> None:
         self._buffer = self._buffer + data if self._buffer else data
         if self._length < 0:
@@ -51,7 +55,8 @@ class _Caller(asyncio.Protocol):
             self._buffer, self._length = b"", -1
             self._send()
 
-    def connection_lost(self, _error: Exception | None) -> None:
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
         self._over()
 
 
@@ -74,7 +79,7 @@ async def _load(job: dict[str, Any]) -> dict[str, Any]:
     cpu = time.process_time()
     stop_at = start + job["seconds"]
     for bodies in calls:
-        await loop.create_connection(lambda bodies=bodies: _Caller(bodies, stop_at, kept, taken, over), host, port)
+        await loop.create_connection(partial(_Caller, bodies, stop_at, kept, taken, over), host, port)
     await done
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     statuses: dict[str, int] = {}

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
+from typing_extensions import override
 
 from benchmarks.generator import _END, _request
 
@@ -31,6 +32,7 @@ class _Line(asyncio.Protocol):
         self._buffer = b""
         self._answer: Answer | None = None
 
+    @override
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
 
@@ -38,6 +40,7 @@ class _Line(asyncio.Protocol):
         self._answer, self._buffer = answer, b""
         self.transport.write(request)
 
+    @override
     def data_received(self, data: bytes) -> None:
         self._buffer += data
         head, found, body = self._buffer.partition(_END)
@@ -50,7 +53,8 @@ class _Line(asyncio.Protocol):
                 self._idle.append(self)
             self._give(self._buffer)
 
-    def connection_lost(self, _error: Exception | None) -> None:
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
         if self in self._idle:
             self._idle.remove(self)
         self._give(LOST)

@@ -103,7 +103,7 @@ class Pgqueuer:
             await one.close()
 
 
-PEERS = {"procrastinate": Procrastinate, "pgqueuer": Pgqueuer}
+PEERS: dict[str, type[Procrastinate] | type[Pgqueuer]] = {"procrastinate": Procrastinate, "pgqueuer": Pgqueuer}
 
 
 async def _claim(peer: Any, queues: int, seconds: float, connections: int) -> dict[str, float]:

@@ -190,7 +190,7 @@ class Api:
         server = of_process(self.process.pid) - server
         if generator.returncode:
             raise RuntimeError(f"the generator ended with {generator.returncode}")
-        found = json.loads(Path(job["to"]).read_text(encoding="utf-8"))
+        found = json.loads(Path(str(job["to"])).read_text(encoding="utf-8"))
         cost = Cost(count() - done, found["seconds"], database, server, found["cpu_s"])
         return Answered(cost, found["statuses"], found["answers"], found["p50_ms"], found["p99_ms"])
 
