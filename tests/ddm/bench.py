@@ -32,7 +32,8 @@ from panda.ddm.port import (
 
 ROOT = Path(panda.__file__).resolve().parent.parent
 PATIENCE_S = 60.0
-_numbers = itertools.count(1)
+# Of one length for ever: names sort as they were made, whatever ran before on the same worker.
+_numbers = itertools.count(1_000_001)
 _chance = random.Random(20260101)
 
 FAST = {

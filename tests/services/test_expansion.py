@@ -22,7 +22,7 @@ from panda.services.prepare import Expanded
 from panda.store import inputs
 from tests.support.campaign import Campaign, an_evgen
 
-_numbers = itertools.count(1)
+_numbers = itertools.count(1_000_001)
 ON_ONE_DATABASE = settings(
     max_examples=20,
     derandomize=True,

@@ -32,7 +32,7 @@ from tests.support.campaign import T1, T2, Campaign, a_reader, an_evgen
 from tests.support.database import cloned_database
 from tests.support.interrupted import between_transactions
 
-_numbers = itertools.count(1)
+_numbers = itertools.count(1_000_001)
 MOST_TASKS = 4
 SIGNS_OF_LIFE = (JobStatus.STARTING, JobStatus.RUNNING, JobStatus.HOLDING)
 ACTS = ("collect", "orders", "fold", "tell", "watch", "sweep")
