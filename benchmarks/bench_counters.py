@@ -12,14 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 from benchmarks.bench_bulk import measured
 from benchmarks.cost import Cost, pressure, spread
-from benchmarks.stand import Stand, context, standing
+from benchmarks.stand import Stand, context, pop_and_hand, standing
 from panda.services import upkeep
 from panda.services.context import Context
 from panda.store import pop
 from panda.store.prepared import Prepared
 
-COUNTED = pop._POP  # noqa: SLF001 - what is measured
-BARE = Prepared("panda_pop_bare", re.sub(r", event AS \(.*?\n    \)", "", COUNTED.text, flags=re.DOTALL))
+COUNTED = pop._HAND  # noqa: SLF001 - what is measured
+BARE = Prepared("panda_hand_bare", re.sub(r", event AS \(.*?\n    \)", "", COUNTED.text, flags=re.DOTALL))
 AT_ONCE = (1, 16)
 CONNECTIONS = 4
 TUNING = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off"
@@ -29,7 +29,6 @@ TUNING = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SE
 def pop_for(stand: Stand, ctx: Context, statement: Prepared, at_once: int, seconds: float) -> Cost:
     """Pop over several connections for a while, folding meanwhile where there is something to fold."""
     class_id, site = (stand.value(f"SELECT id FROM {table}") for table in ("requirement_class", "site"))  # noqa: S608
-    want = pop.Want(class_id, site, [pop.Holder("S1", "wn", None, None, None)] * at_once)
     over = threading.Event()
 
     def work(_: int) -> None:
@@ -38,7 +37,7 @@ def pop_for(stand: Stand, ctx: Context, statement: Prepared, at_once: int, secon
             connection.commit()
             while time.perf_counter() < stop_at:
                 with connection.begin():
-                    pop.pop(connection, [want])
+                    pop_and_hand(connection, class_id, site, at_once)
 
     def fold() -> None:
         while not over.wait(1.0):
@@ -55,7 +54,7 @@ def pop_for(stand: Stand, ctx: Context, statement: Prepared, at_once: int, secon
         if statement is COUNTED:
             folding.join()
 
-    pop._POP = statement  # noqa: SLF001
+    pop._HAND = statement  # noqa: SLF001
     stand.settle()
     before = stand.value("SELECT count(*) FROM in_hand")
     stop_at = time.perf_counter() + seconds

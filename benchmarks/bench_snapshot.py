@@ -11,8 +11,7 @@ from sqlalchemy import text
 
 from benchmarks.bench_dispatch import PATH, calls, check, taken
 from benchmarks.cost import Cost, pressure, spread
-from benchmarks.stand import Api, Stand, context, standing
-from panda.store.pop import Holder, Want, pop
+from benchmarks.stand import Api, Stand, context, pop_and_hand, standing
 
 WAITING = (1, 32)
 AT_ONCE = 500
@@ -37,9 +36,9 @@ def pop_many(stand: Stand, n: int) -> None:
     with context(stand) as ctx, ctx.engine.connect() as connection:
         for _ in range(n // AT_ONCE):
             with connection.begin():
-                taken = pop(connection, [Want(class_id, site, [Holder("S1", "wn", None, None, None)] * AT_ONCE)])
-            if len(taken) != AT_ONCE:
-                raise RuntimeError(f"{len(taken)} jobs were popped, not {AT_ONCE}")
+                popped = pop_and_hand(connection, class_id, site, AT_ONCE)
+            if popped != AT_ONCE:
+                raise RuntimeError(f"{popped} jobs were popped, not {AT_ONCE}")
 
 
 def main() -> None:

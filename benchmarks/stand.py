@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, text
 
 from benchmarks.cost import Cost, of_process, of_server, sessions
 from panda import wiring
 from panda.embedded import USER, Address, EmbeddedCluster, binary
 from panda.services.context import Context
 from panda.settings import load
+from panda.store import pop
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -208,6 +209,13 @@ def context(stand: Stand) -> Iterator[Context]:
         yield ctx
     finally:
         ctx.close()
+
+
+def pop_and_hand(connection: Connection, class_id: int, site_id: int, n: int) -> int:
+    """Pop so many jobs for one pilot, without making what it is told of them; returns how many there were."""
+    found = pop.take(connection, [pop.Want(class_id, site_id, n)])
+    handings = [pop.Handing(one, site_id, pop.Holder("S1", "wn", None, None, None)) for one in found]
+    return pop.hand(connection, handings, lambda: len(found)) if found else 0
 
 
 @contextlib.contextmanager

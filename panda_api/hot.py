@@ -27,8 +27,9 @@ from panda_api.errors import DATABASE_LOST, database_lost, defect, refusal
 from panda_api.heads import Heads
 from panda_api.parked import Parked
 from panda_api.security import Callers, Headers, Policy, may
+from panda_api.wire.asks import ask_of
 from panda_api.wire.beats import beat_of, update_of
-from panda_api.wire.pilot import MOST_UPDATES, AcquireJobs, UpdateJobsBulk
+from panda_api.wire.pilot import MOST_UPDATES, UpdateJobsBulk
 
 PREFIX = "/api/v1/pilot/"
 BULK = f"{PREFIX}update_jobs_bulk"
@@ -178,12 +179,15 @@ class HotCalls:
         return response.status_code, as_lines(response.raw_headers), bytes(response.body)
 
     def _acquire(self, value: dict[str, object]) -> Begun:
-        wanted = _understood(AcquireJobs, value)
-        if wanted.is_rare:
+        try:
+            understood = ask_of(value)
+        except ValidationError:
+            raise _Cold from None
+        if understood is None:
             raise _Cold  # Harvester gets other dictionaries; jobs of one task are looked for in another way
-        ask = wanted.ask()
-        if wanted.wait_time:
-            return asyncio.ensure_future(self._waited(ask, wanted.wait_time)), self._jobs_said
+        ask, wait_s = understood
+        if wait_s:
+            return asyncio.ensure_future(self._waited(ask, wait_s)), self._jobs_said
         (answer,) = self._lanes.batcher.ask(self._lanes.acquire, [ask])
         return answer, self._answer_said
 

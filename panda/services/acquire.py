@@ -1,6 +1,6 @@
 """Pilots that ask for work: many in one transaction, each gets the best jobs that fit its node (design.md 5)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from panda.domain.dispatch import HandedJob, PilotAsk
 from panda.errors import NotFound
 from panda.services.board import Board, Offer, Place
 from panda.services.context import Context
-from panda.services.handing import handed, handed_again
+from panda.services.handing import handed_again, to_hand
 from panda.services.watermark import Walk
 from panda.store import pop, queue, requests
 
@@ -156,7 +156,7 @@ def _serve_task(connection: Connection, case: _Case, task_id: int) -> None:
     case.offers = []
     while classes and case.lacks > 0:
         lacks = case.lacks
-        found = pop.pop_of_task(connection, task_id, classes, case.place.site_id, [case.holder] * lacks)
+        found = pop.take_of_task(connection, task_id, classes, case.place.site_id, lacks)
         case.jobs += [one for one in found if one.job_id is not None]
         if len(found) < lacks:
             return
@@ -165,11 +165,11 @@ def _serve_task(connection: Connection, case: _Case, task_id: int) -> None:
 def _round(connection: Connection, asked: dict[int, list[_Case]], dry: dict[int, int], walk: Walk) -> None:
     # In order of the classes: two batches that take the rows of the same classes then do so in the same order.
     wants = [
-        pop.Want(one, cases[0].place.site_id, [case.holder for case in cases], walk.start(one, _gen(cases)))
+        pop.Want(one, cases[0].place.site_id, len(cases), walk.start(one, _gen(cases)))
         for one, cases in sorted(asked.items())
     ]
     slots = [case for _, cases in sorted(asked.items()) for case in cases]
-    found = pop.pop(connection, wants)
+    found = pop.take(connection, wants)
     seen: dict[int, int] = dict.fromkeys(asked, 0)
     for one in found:
         case = slots[one.slot - 1]
@@ -195,9 +195,13 @@ def _handed(
     cases: Sequence[_Case],
     answers: dict[UUID, list[int]],
 ) -> dict[int, tuple[HandedJob, ...]]:
-    """Give each case the jobs as its pilot gets them."""
-    popped = [(one, case.place) for case in cases for one in case.jobs]
-    made = iter(handed(ctx, connection, board, popped) if popped else ())
+    """Hand the jobs over; gives each case its jobs as its pilot gets them."""
+    taken = [(one, case) for case in cases for one in case.jobs]
+    made: Iterator[HandedJob] = iter(())
+    if taken:
+        make = to_hand(ctx, connection, board, [(one, case.place) for one, case in taken])
+        handings = [pop.Handing(one, case.place.site_id, case.holder) for one, case in taken]
+        made = iter(pop.hand(connection, handings, make))
     given = {id(case): tuple(next(made) for _ in case.jobs) for case in cases}
     for case in cases:
         again = case.before

@@ -1,7 +1,7 @@
 """The job as its pilot gets it: the task's common part, this job's numbers, its inputs and its outputs' names."""
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias, cast
@@ -27,41 +27,50 @@ def handed_again(ctx: Context, connection: Connection, jobs: Sequence[int], plac
         return ()
     files = _files(connection, jobs)
     rows = {row["id"]: row for row in handover.jobs_in_hand(connection, jobs)}
+    secrets = _secrets(ctx, connection, rows.values())
     made = []
     for row in (rows[job] for job in jobs if job in rows):
         key = _key(row["task_id"], row["task_version"], row["cloud"], place)
-        made.append(_with_inputs(row, files.get(row["id"], ()), place.row, _frame(ctx, row, key, place.row)))
-    return tuple(_with_secrets(ctx, connection, made, {row["task_id"] for row in rows.values() if row["use_secrets"]}))
+        job = _with_inputs(row, files.get(row["id"], ()), place.row, _frame(ctx, row, key, place.row))
+        made.append(job._replace(secrets=secrets[job.owner]) if row["use_secrets"] else job)
+    return tuple(made)
 
 
-def handed(
+def to_hand(
     ctx: Context, connection: Connection, board: Board, popped: Sequence[tuple[Popped, Place]]
-) -> list[HandedJob]:
-    """Jobs that were popped in this transaction, each with the queue of its pilot, in the same order."""
+) -> Callable[[], list[HandedJob]]:
+    """Read what jobs consist of that were popped in this transaction, each with the queue of its pilot.
+
+    Returns what makes them of it, in the same order, without the database.
+    """
     tasks = board.tasks(connection, {one.task_id: one.task_version for one, _ in popped})
     ids = [one.job_id for one, _ in popped if one.job_id is not None and tasks[one.task_id]["has_input"]]
     files = _files(connection, ids) if ids else {}
     counted = [one.job_id for one, _ in popped if one.job_id is not None and _skips_counted(one, tasks[one.task_id])]
     counted_rows = {row["id"]: row for row in handover.jobs_in_hand(connection, counted)} if counted else {}
-    made = []
-    for one, place in popped:
-        task = tasks[one.task_id]
-        key = _key(one.task_id, one.task_version, one.cloud, place)
-        frame = board.kept(key, partial(_frame, ctx, task, key, place.row))
-        if task["has_input"]:
-            row = counted_rows.get(one.job_id) or _row(one, task)
-            made.append(_with_inputs(row, files.get(row["id"], ()), place.row, frame))
-        else:
-            made.append(_without_inputs(one, cast("int", task["seed"]), frame))
-    return _with_secrets(ctx, connection, made, {number for number, task in tasks.items() if task["use_secrets"]})
+    secrets = _secrets(ctx, connection, tasks.values())
+
+    def make() -> list[HandedJob]:
+        made = []
+        for one, place in popped:
+            task = tasks[one.task_id]
+            key = _key(one.task_id, one.task_version, one.cloud, place)
+            frame = board.kept(key, partial(_frame, ctx, task, key, place.row))
+            if task["has_input"]:
+                row = counted_rows.get(one.job_id) or _row(one, task)
+                job = _with_inputs(row, files.get(row["id"], ()), place.row, frame)
+            else:
+                job = _without_inputs(one, cast("int", task["seed"]), frame)
+            made.append(job._replace(secrets=secrets[job.owner]) if task["use_secrets"] else job)
+        return made
+
+    return make
 
 
-def _with_secrets(ctx: Context, connection: Connection, jobs: list[HandedJob], asking: set[int]) -> list[HandedJob]:
-    """Give the jobs of tasks that asked for them the secrets of their own owner."""
-    if not asking:
-        return jobs
-    known = secret.for_jobs(ctx, connection, [one.owner for one in jobs if one.task_id in asking])
-    return [one._replace(secrets=known[one.owner]) if one.task_id in asking else one for one in jobs]
+def _secrets(ctx: Context, connection: Connection, tasks: Iterable[JobRow]) -> dict[str, str]:
+    """The secrets of the owners of those tasks that asked for them, by owner."""
+    owners = {task["owner"] for task in tasks if task["use_secrets"]}
+    return secret.for_jobs(ctx, connection, owners) if owners else {}
 
 
 def _skips_counted(job: Popped, task: JobRow) -> bool:

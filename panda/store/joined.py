@@ -5,9 +5,10 @@ round trips. For the hot calls only: what has to run outside of a transaction (V
 connection.
 """
 
+from collections.abc import Callable
 from typing import Any
 
-from psycopg2.extensions import connection, cursor
+from psycopg2.extensions import POLL_READ, connection, cursor
 from sqlalchemy import Engine, NullPool, create_engine
 from typing_extensions import override
 
@@ -18,13 +19,18 @@ class _Cursor(cursor):
     @override
     def execute(self, query: Any, vars: Any = None) -> None:
         owner = self.connection
-        if isinstance(owner, _Connection) and not owner.has_begun:
+        if isinstance(owner, JoinedConnection) and not owner.has_begun:
             owner.has_begun = True
             query = f"BEGIN; {query}"
         super().execute(query, vars)
 
 
-class _Connection(connection):
+class JoinedConnection(connection):
+    """A connection that says BEGIN with its first statement."""
+
+    meanwhile: Callable[[], None] | None = None
+    """Called once, when the next statement is on its way and its answer is not there yet."""
+
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.has_begun = False
@@ -39,6 +45,15 @@ class _Connection(connection):
     def rollback(self) -> None:
         self._end("ROLLBACK")
 
+    @override
+    def poll(self) -> int:
+        state: int = super().poll()
+        if state == POLL_READ and self.meanwhile is not None:
+            work, self.meanwhile = self.meanwhile, None
+            work()
+            state = super().poll()
+        return state
+
     def _end(self, word: str) -> None:
         if self.has_begun:
             with self.cursor() as one:
@@ -49,4 +64,5 @@ class _Connection(connection):
 def joined(engine: Engine) -> Engine:
     """An engine of such connections to the same database; it keeps none of them."""
     settings = session_settings("panda-hot")
-    return create_engine(engine.url, poolclass=NullPool, connect_args={**settings, "connection_factory": _Connection})
+    given = {**settings, "connection_factory": JoinedConnection}
+    return create_engine(engine.url, poolclass=NullPool, connect_args=given)

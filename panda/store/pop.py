@@ -5,16 +5,19 @@ a second look by the same transaction would find the rows that it locked itself.
 The row in `ready` is the mutex; only after it is gone are hold, site and status looked at. A row that may not go is
 deleted (its job keeps its state) and its pilot asks again in the next round of the same transaction. A class is read
 from the spot on that its want says: what lies before was taken, but stays in the index while an old snapshot is open.
+A second statement writes down who holds the jobs: so the server can make their descriptions while the database writes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from sqlalchemy import Connection
 
 from panda.store.prepared import Prepared, numbers, texts
 from panda.store.queue import EMPTY
+
+Given = TypeVar("Given")
 
 # What becomes of the rows that were chosen: `top` has their job, priority, site and the slot of their pilot.
 _TAKEN = """
@@ -30,23 +33,13 @@ _TAKEN = """
         RETURNING j.id, j.task_id, j.ordinal, j.attempt, j.lease, j.first_event, j.n_events, j.input_first,
                   COALESCE(j.explicit_input, false) AS explicit, j.parameters, j.priority_offset, j.site_id, g.slot,
                   g.priority AS waited_at, t.cores, t.priority, t.cloud, t.stage_since
-    ), hand AS (
-        INSERT INTO in_hand (job_id, lease, site_id, queue, factory, worker_id, batch_id, node)
-        SELECT id, lease, site_id, (CAST(:queues AS text[]))[slot], (CAST(:factories AS text[]))[slot],
-               (CAST(:workers AS bigint[]))[slot], (CAST(:batches AS text[]))[slot], (CAST(:nodes AS text[]))[slot]
-        FROM taken
-    ), event AS (
-        INSERT INTO job_event (task_id, job_id, cores, from_site, from_state, to_site, to_state, why, who)
-        SELECT task_id, id, cores, site_id, 'activated', site_id, 'sent', 'handed to a pilot',
-               (CAST(:pilot_names AS text[]))[slot]
-        FROM taken
     )
     SELECT k.slot, k.id, k.task_id, k.ordinal, k.attempt, k.lease, k.first_event, k.n_events, k.input_first,
            k.explicit, k.parameters, k.priority + COALESCE(k.priority_offset, 0), k.cloud,
-           extract(epoch FROM k.stage_since)::float8, k.waited_at
+           extract(epoch FROM k.stage_since)::float8, k.waited_at, k.cores
     FROM taken k
   UNION ALL
-    SELECT g.slot, NULL, 0, 0, 0, 0, NULL, NULL, NULL, false, NULL, 0, NULL, 0, 0
+    SELECT g.slot, NULL, 0, 0, 0, 0, NULL, NULL, NULL, false, NULL, 0, NULL, 0, 0, 0
     FROM top g WHERE g.slot NOT IN (SELECT slot FROM taken)
 """
 _BEST_OF_CLASSES = """
@@ -71,8 +64,28 @@ _BEST_OF_TASK = """
               AND b.site_id = CAST(:site AS int) AND r.class_id = ANY(CAST(:classes AS int[]))
             ORDER BY -r.priority, r.job_id LIMIT CAST(:count AS int) FOR UPDATE OF r SKIP LOCKED) w
 """
-_POP = Prepared("panda_pop", _BEST_OF_CLASSES + _TAKEN)
-_POP_OF_TASK = Prepared("panda_pop_of_task", _BEST_OF_TASK + _TAKEN)
+_TAKE = Prepared("panda_take", _BEST_OF_CLASSES + _TAKEN)
+_TAKE_OF_TASK = Prepared("panda_take_of_task", _BEST_OF_TASK + _TAKEN)
+
+_HAND = Prepared(
+    "panda_hand",
+    """
+    WITH given AS MATERIALIZED (
+        SELECT * FROM unnest(CAST(:jobs AS bigint[]), CAST(:leases AS int[]), CAST(:tasks AS bigint[]),
+                             CAST(:cores AS int[]), CAST(:sites AS int[]), CAST(:queues AS text[]),
+                             CAST(:factories AS text[]), CAST(:workers AS bigint[]), CAST(:batches AS text[]),
+                             CAST(:nodes AS text[]), CAST(:pilots AS text[]))
+                      AS u (job_id, lease, task_id, cores, site_id, queue, factory, worker_id, batch_id, node, pilot)
+    ), hand AS (
+        INSERT INTO in_hand (job_id, lease, site_id, queue, factory, worker_id, batch_id, node)
+        SELECT job_id, lease, site_id, queue, factory, worker_id, batch_id, node FROM given
+    ), event AS (
+        INSERT INTO job_event (task_id, job_id, cores, from_site, from_state, to_site, to_state, why, who)
+        SELECT task_id, job_id, cores, site_id, 'activated', site_id, 'sent', 'handed to a pilot', pilot FROM given
+    )
+    SELECT
+""",
+)
 
 _LOWER = Prepared(
     "panda_lower",
@@ -116,19 +129,19 @@ HEAD = Spot(EMPTY, 0)
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """One class of one site and the pilots that want a job of it, one job each, the first first.
+    """One class of one site and how many jobs of it are wanted.
 
     Rows up to `after` are not looked at.
     """
 
     class_id: int
     site_id: int
-    holders: Sequence[Holder]
+    n: int
     after: Spot = HEAD
 
 
 class Popped(NamedTuple):
-    """A row of `ready` that a pop took: the place of its pilot (from 1), and its job unless that may not go."""
+    """A row of `ready` that a pop took: the place of who wants it (from 1), and its job unless that may not go."""
 
     slot: int
     job_id: int | None
@@ -147,54 +160,71 @@ class Popped(NamedTuple):
     """When the task last changed its stage: what else is kept of it is the same as long as this is."""
     waited_at: int
     """The priority of the row in `ready`, which may not have followed its task's yet."""
+    cores: int
 
 
-def pop(connection: Connection, wants: Sequence[Want]) -> list[Popped]:
-    """Take the best row of each class for each pilot. Slots number the pilots through all the wants, from 1.
+class Handing(NamedTuple):
+    """A job that goes to a pilot of a site."""
 
-    A pilot without a row found its class empty (or its rows in somebody else's hands); one whose row has no job
-    may ask the same class again.
+    job: Popped
+    site_id: int
+    holder: Holder
+
+
+def take(connection: Connection, wants: Sequence[Want]) -> list[Popped]:
+    """Take the best row of each class for each job wanted. Slots number those through all the wants, from 1.
+
+    A slot without a row found its class empty (or its rows in somebody else's hands); one whose row has no job
+    may ask the same class again. What was taken has to be handed over in the same transaction (`hand`).
     """
-    holders = [holder for want in wants for holder in want.holders]
     firsts, first = [], 0
     for want in wants:
         firsts.append(first)
-        first += len(want.holders)
-    rows = _POP.run(
+        first += want.n
+    rows = _TAKE.run(
         connection,
         classes=numbers(want.class_id for want in wants),
         sites=numbers(want.site_id for want in wants),
-        counts=numbers(len(want.holders) for want in wants),
+        counts=numbers(want.n for want in wants),
         firsts=numbers(firsts),
         falls=numbers(want.after.falls for want in wants),
         behind=numbers(want.after.job_id for want in wants),
-        **_columns(holders),
     )
     return list(map(Popped._make, sorted(rows)))
 
 
-def pop_of_task(
-    connection: Connection, task_id: int, classes: Sequence[int], site_id: int, holders: Sequence[Holder]
+def take_of_task(
+    connection: Connection, task_id: int, classes: Sequence[int], site_id: int, count: int
 ) -> list[Popped]:
-    """Take the best rows of one task at a site, in these classes, one for each pilot; otherwise as `pop`.
+    """Take the best rows of one task at a site, in these classes, so many; otherwise as `take`.
 
     It looks at all jobs of the task that are ready there: few pilots ask so.
     """
-    rows = _POP_OF_TASK.run(
-        connection, task=task_id, site=site_id, classes=numbers(classes), count=len(holders), **_columns(holders)
-    )
+    rows = _TAKE_OF_TASK.run(connection, task=task_id, site=site_id, classes=numbers(classes), count=count)
     return sorted(Popped(*row) for row in rows)
 
 
-def _columns(holders: Sequence[Holder]) -> dict[str, str]:
-    return {
-        "queues": texts(one.queue for one in holders),
-        "factories": texts(one.factory for one in holders),
-        "workers": numbers(one.worker_id for one in holders),
-        "batches": texts(one.batch_id for one in holders),
-        "nodes": texts(one.node for one in holders),
-        "pilot_names": texts(one.who for one in holders),
-    }
+def hand(connection: Connection, handings: Sequence[Handing], meanwhile: Callable[[], Given]) -> Given:
+    """Note who holds the jobs that were taken, and that in their history; returns what `meanwhile` gives.
+
+    That is called while the database writes (a third of what a pop costs), so it must not use this connection.
+    """
+    jobs, sites, holders = zip(*handings, strict=True)
+    return _HAND.run_beside(
+        connection,
+        meanwhile,
+        jobs=numbers(one.job_id for one in jobs),
+        leases=numbers(one.lease for one in jobs),
+        tasks=numbers(one.task_id for one in jobs),
+        cores=numbers(one.cores for one in jobs),
+        sites=numbers(sites),
+        queues=texts(one.queue for one in holders),
+        factories=texts(one.factory for one in holders),
+        workers=numbers(one.worker_id for one in holders),
+        batches=texts(one.batch_id for one in holders),
+        nodes=texts(one.node for one in holders),
+        pilots=texts(one.who for one in holders),
+    )
 
 
 def lower(connection: Connection, gens: dict[int, int]) -> dict[int, int]:

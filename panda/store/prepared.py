@@ -5,14 +5,18 @@ that costs more than running it for one pilot. `EXECUTE` skips it. Values of a b
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Generic, TypeVar, cast
 
 import psycopg2
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
+
+from panda.store.joined import JoinedConnection
+
+Given = TypeVar("Given")
 
 _NAME = re.compile(r"(?<!:):([a-z_]+)")
 _PREPARED = "panda_prepared"
@@ -42,6 +46,21 @@ class Prepared:
         It goes to the driver directly, in the connection's transaction: what SQLAlchemy does around a statement costs
         as much as the statement itself. Errors are SQLAlchemy's all the same.
         """
+        return self._run(connection, values)
+
+    def run_beside(self, connection: Connection, work: Callable[[], Given], **values: object) -> Given:
+        """Run it and do this work while the database does its own; returns what the work gives.
+
+        The work must not use the connection. It is done once whatever happens; if it fails, that is raised after the
+        statement's end.
+        """
+        beside = Beside(work)
+        self._run(connection, values, beside)
+        return beside.result()
+
+    def _run(
+        self, connection: Connection, values: Mapping[str, object], beside: "Beside[Any] | None" = None
+    ) -> Sequence[Any]:
         known = connection.info.setdefault(_PREPARED, set())
         given = tuple([values[name] for name in self.parameters])
         try:
@@ -49,10 +68,52 @@ class Prepared:
                 if self.name not in known:
                     cursor.execute(self.prepare)
                     known.add(self.name)
+                if beside is not None:
+                    beside.attach(connection)
                 cursor.execute(self.execute, given)
                 return cursor.fetchall() if cursor.description else ()
         except psycopg2.Error as error:
             raise DBAPIError.instance(self.execute, given, error, psycopg2.Error, dialect=connection.dialect) from error
+        finally:
+            if beside is not None:
+                beside.detach()
+
+
+class Beside(Generic[Given]):
+    """Work that is done once: while the database is waited for if the connection can do that, else when asked for."""
+
+    def __init__(self, work: Callable[[], Given]) -> None:
+        self._work: Callable[[], Given] | None = work
+        self._found: Given | None = None
+        self._error: Exception | None = None
+        self._attached: JoinedConnection | None = None
+
+    def attach(self, connection: Connection) -> None:
+        """Have it done while the next statement of this connection runs."""
+        raw: object = connection.connection.dbapi_connection
+        if isinstance(raw, JoinedConnection):
+            self._attached = raw
+            raw.meanwhile = self._do
+
+    def detach(self) -> None:
+        """Have no later statement do it."""
+        if self._attached is not None:
+            self._attached.meanwhile = None
+
+    def result(self) -> Given:
+        """What the work gives, or the error that it ended with."""
+        self._do()
+        if self._error is not None:
+            raise self._error
+        return cast("Given", self._found)
+
+    def _do(self) -> None:
+        work, self._work = self._work, None
+        if work is not None:
+            try:
+                self._found = work()
+            except Exception as error:  # noqa: BLE001 - raised where the result is asked for: the driver is at work now
+                self._error = error
 
 
 def numbers(values: Iterable[int | float | None]) -> str:

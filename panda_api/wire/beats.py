@@ -5,9 +5,8 @@ that a sign of life needs. What is here takes only what the model would take in 
 final reports of jobs that finished), and leaves everything else to it (a test feeds both the same updates).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -17,27 +16,15 @@ from panda.domain.names import check_name
 from panda.domain.states import JobStatus
 from panda.errors import Refused
 from panda_api.wire.pilot import UpdateJob, with_hash
+from panda_api.wire.plain import Table, is_name, is_plain
 
 _BEATS = {one.value: one for one in (JobStatus.STARTING, JobStatus.RUNNING)}
 _FINISHED = JobStatus.FINISHED.value
-_NOTHING = frozenset({"", "None", "NULL", "null"})
-_NAME_LENGTH = 255
 _TIME_LENGTH = len("YYYY-mm-dd HH:MM:SS")
-_MOST = 2**31 - 1
 _MOST_BYTES = 2**63 - 1
 _MOST_FILES = 1000
 _DIGITS = "0123456789abcdef"
 _ADLER_DIGITS = 8
-
-Table = Mapping[str, Callable[[Any], bool]]
-"""What the words of these names have to be."""
-
-
-@lru_cache(maxsize=65_536)
-def _is_name(value: Any) -> bool:
-    if value.__class__ is not str or not value.isprintable():
-        return False
-    return 0 < len(value) <= _NAME_LENGTH and value.strip() not in _NOTHING
 
 
 def _is_zero(value: Any) -> bool:
@@ -64,11 +51,12 @@ def _is_adler32(value: Any) -> bool:
     return value.__class__ is str and len(value) == _ADLER_DIGITS and not value.strip(_DIGITS)
 
 
+_NO_COUNTS: frozenset[str] = frozenset()
 _COUNTS = frozenset(("job_id", "attempt_nr", "lease", "core_count", "cpu_consumption_time", "max_rss", "n_events"))
 # What else a sign of life, or a report that a job finished, may hold to be understood here.
 _BEAT: Table = {
     "job_status": _BEATS.__contains__,
-    **dict.fromkeys(("site_name", "node", "batch_id", "scheduler_id", "pilot_id"), _is_name),
+    **dict.fromkeys(("site_name", "node", "batch_id", "scheduler_id", "pilot_id"), is_name),
     **dict.fromkeys(("pilot_error_code", "trans_exit_code", "exe_error_code"), _is_zero),
     **dict.fromkeys(("pilot_error_diag", "exe_error_diag"), _is_blank),
     "start_time": _is_time,
@@ -80,8 +68,8 @@ _FINAL: Table = {
     "job_output_report": _is_text,
 }
 _FILE: Table = {
-    "guid": _is_name,
-    "endpoint": _is_name,
+    "guid": is_name,
+    "endpoint": is_name,
     "fsize": _is_size,
     "adler32": _is_adler32,
 }
@@ -96,7 +84,7 @@ def update_of(raw: Mapping[str, Any]) -> JobUpdate:
 def beat_of(raw: Mapping[str, Any]) -> JobUpdate | None:
     """The sign of life that this is, None if the model has to look at it."""
     try:
-        return _beat(raw, _BEATS[raw["job_status"]]) if _is_plain(raw, _BEAT) else None
+        return _beat(raw, _BEATS[raw["job_status"]]) if is_plain(raw, _COUNTS, _BEAT) else None
     except (KeyError, TypeError, ValueError):
         return None
 
@@ -104,24 +92,13 @@ def beat_of(raw: Mapping[str, Any]) -> JobUpdate | None:
 def _final_of(raw: Mapping[str, Any]) -> JobUpdate | None:
     """The report that a job finished, None if the model has to look at it."""
     try:
-        if not _is_plain(raw, _FINAL):
+        if not is_plain(raw, _COUNTS, _FINAL):
             return None
         told, end = raw.get("job_output_report"), raw.get("end_time")
         news = _beat(raw, JobStatus.FINISHED, _outputs(told) if told else None, None if end is None else _time(end))
         return None if news is None else with_hash(news)
     except (KeyError, TypeError, ValueError, Refused):
         return None
-
-
-def _is_plain(raw: Mapping[str, Any], table: Table) -> bool:
-    """Whether all words are as this table has them; raises KeyError for a name that it does not have."""
-    for name, value in raw.items():
-        if value.__class__ is int and name in _COUNTS:
-            if not 0 <= value <= _MOST:
-                return False
-        elif not table[name](value):
-            return False
-    return True
 
 
 def _beat(
@@ -168,7 +145,7 @@ def _outputs(text: str) -> tuple[OutputReport, ...]:
         raise ValueError("not plain: no object of files")
     found = []
     for lfn, one in files.items():
-        if one.__class__ is not dict or not _is_plain(one, _FILE):
+        if one.__class__ is not dict or not is_plain(one, _NO_COUNTS, _FILE):
             raise ValueError("not plain: what is said of a file")
         found.append(
             OutputReport(check_name("LFN", lfn), one.get("guid"), one["fsize"], one["adler32"], one.get("endpoint"))

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from panda_api.wire import beats
 from panda_api.wire.beats import update_of
 from panda_api.wire.pilot import UpdateJob
+from tests.api.odd import ODD
 
 PLAIN = {
     "job_id": 7, "job_status": "running", "attempt_nr": 1, "lease": 2, "site_name": "ALPHA", "node": "wn1.cern.ch",
@@ -18,24 +19,6 @@ PLAIN = {
     "core_count": 8, "cpu_consumption_time": 80, "max_rss": 1000, "n_events": 3, "pilot_error_code": 0,
     "trans_exit_code": 0, "exe_error_code": 0, "pilot_error_diag": "", "exe_error_diag": "",
 }  # fmt: skip
-
-TEXTS = [
-    "", " ", "None", " NULL ", "null", "0", "7", "running", "starting", "finished", "failed", "x\x07", "n" * 255,
-    "n" * 256, "Zürich", "2026-11-08 14:00:00", "2026-11-08T14:00:00", "2026-11-08 14:00:0x",
-    "datetime/2026-11-08 14:00:00.000000", "a\u2003b", "\u2003",
-    "2026-11-08 14:00+01", "0A1b2c3D", "ad:0a1b2c3d", "0a1b2c3",
-]  # fmt: skip
-ODD = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(-3, 3),
-    st.sampled_from([2**31 - 1, 2**31, 2**63, -1]),
-    st.floats(),
-    st.sampled_from(TEXTS),
-    st.text(max_size=20),
-    st.lists(st.integers(), max_size=1),
-    st.dictionaries(st.text(max_size=2), st.none(), max_size=1),
-)
 
 
 def by_the_model(raw: dict[str, Any]) -> object:

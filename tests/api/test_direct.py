@@ -18,12 +18,11 @@ from sqlalchemy import Engine
 from panda.auth.identity import Identity
 from panda.errors import Forbidden
 from panda.store.engine import blocking
-from panda_api import security
+from panda_api import hot, security
 from panda_api.app import Application, build
 from panda_api.direct import HotProtocol
 from panda_api.parked import Parked
 from panda_api.security import LOCAL_OPERATOR, Callers
-from panda_api.wire.pilot import AcquireJobs
 from tests.api.conftest import load_grid
 from tests.api.requests_of import an_ask
 from tests.support.builders import a_context
@@ -208,10 +207,10 @@ def test_copy_works_beside_batches(app: Application, engine: Engine) -> None:
 def test_our_own_fault_is_said_to_be_that_and_the_connection_goes_on(
     line: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(_self: AcquireJobs) -> None:
+    def broken(_raw: object) -> None:
         raise ZeroDivisionError("secret detail")
 
-    monkeypatch.setattr(AcquireJobs, "ask", broken)
+    monkeypatch.setattr(hot, "ask_of", broken)
     line.sendall(a_request(ACQUIRE, an_ask("ALPHA")) + a_request(UPDATE, an_update(11)))
     answers = Answers(line)
     status, _, said = answers.next()

@@ -17,9 +17,8 @@ from panda.services.submit import submit_task
 from panda.store import ends, pop, queue, schema
 from tests.support.builders import a_site
 from tests.support.crash import every_crash
+from tests.support.pops import handed_out
 from tests.support.proddb import a_request
-
-HOLDER = pop.Holder("BNL", "node1", "f", 1, None)
 
 
 @pytest.fixture(autouse=True)
@@ -245,8 +244,7 @@ def test_marked_jobs_are_killed_where_they_are(ctx: Context, proddb: Engine, row
     intake.take_job_definitions(ctx, proddb)
     activate(rows, site, ready.taskid)
     [found] = queue.classes_of_sites(rows, [site])
-    held = pop.pop(rows, [pop.Want(found["id"], site, [HOLDER])])[0].job_id
-    assert held is not None
+    [held] = handed_out(rows, [pop.Want(found["id"], site, 1)])
     bamboo.write_back(ctx, proddb)
     submit.mark_to_be_aborted(proddb, jobdefs=ready.jobdefids[:2])
     assert intake.kill_to_be_aborted(ctx, proddb).jobs == 2

@@ -16,9 +16,8 @@ from panda.services.context import Context
 from panda.store import ends, outbox, pop, queue, schema
 from tests.support.builders import a_bunch, a_site, a_task, jobs_of
 from tests.support.crash import every_crash
+from tests.support.pops import handed_out
 from tests.support.proddb import a_request
-
-HOLDER = pop.Holder("BNL", "node1", "f", 1, None)
 
 
 @pytest.fixture
@@ -40,8 +39,7 @@ def a_mirrored_task(proddb: Engine, rows: Connection, name: str = "mc.evgen", **
 def hand_out(rows: Connection, bunch_id: int, site_id: int, n: int) -> list[int]:
     queue.refill_ready(rows, [bunch_id])
     [found] = queue.classes_of_sites(rows, [site_id])
-    popped = pop.pop(rows, [pop.Want(found["id"], site_id, [HOLDER] * n)])
-    return [one.job_id for one in popped if one.job_id is not None]
+    return handed_out(rows, [pop.Want(found["id"], site_id, n)])
 
 
 def step(rows: Connection, job_id: int, new: JobStatus) -> None:

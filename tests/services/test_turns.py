@@ -10,9 +10,10 @@ from sqlalchemy import Engine, text
 
 from panda.services import activate, control, upkeep
 from panda.services.turns import part
-from panda.store.pop import Holder, Want, pop
+from panda.store.pop import Want
 from tests.support.builders import a_context
 from tests.support.campaign import T1, Campaign, an_evgen
+from tests.support.pops import handed_out
 
 
 def test_a_part_goes_on_where_the_last_one_stopped_and_begins_anew(campaign: Campaign) -> None:
@@ -90,14 +91,14 @@ def test_a_pop_never_waits_for_an_order_over_many_jobs(wide: Campaign, kind: str
     orders = Thread(target=work)
     orders.start()
     found = wide.rows("SELECT id, site_id FROM requirement_class WHERE max_priority >= 0")
-    wants = [Want(row["id"], row["site_id"], [Holder(T1, "node", None, None, None)] * 4) for row in found]
+    wants = [Want(row["id"], row["site_id"], 4) for row in found]
     pops = 0
     with wide.ctx.engine.connect() as connection:
         connection.execute(text("SET lock_timeout = 250"))
         connection.commit()
         while not over.is_set() or pops < 3:
             with connection.begin():
-                pop(connection, wants)
+                handed_out(connection, wants)
             pops += 1
     orders.join()
     assert wide.value("SELECT count(*) FROM pending_action WHERE passes > 0 OR done_at IS NOT NULL") == 1

@@ -106,8 +106,8 @@ def test_what_another_process_takes_back_is_had_before_the_class_counts_as_empty
     found = campaign.rows("SELECT id, site_id FROM requirement_class")[0]
     with campaign.ctx.engine.connect() as other:
         transaction = other.begin()
-        want = pop.Want(found["id"], found["site_id"], [pop.Holder(T1, "wn", None, None, None)] * 2)
-        assert [row.job_id for row in pop.pop(other, [want])] == order[:2]
+        want = pop.Want(found["id"], found["site_id"], 2)
+        assert [row.job_id for row in pop.take(other, [want])] == order[:2]
         assert take(campaign, board) == [order[2]]
         transaction.rollback()
     assert sorted(take(campaign, board, 5)) == [order[0], order[1], order[3], order[4]]
