@@ -46,6 +46,7 @@ Model = TypeVar("Model", bound=BaseModel)
 Made: TypeAlias = Callable[[Any], bytes]
 """What makes the body of an answer from what the future of a call brings."""
 
+Wanted: TypeAlias = tuple[PilotAsk, dispatch.Say]
 Reported: TypeAlias = UpdateAnswer | Exception
 Begun: TypeAlias = tuple["asyncio.Future[Any]", Made]
 Begin: TypeAlias = Callable[[dict[str, object]], Begun]
@@ -65,7 +66,7 @@ class HotLanes:
         board = self.board = Board(trust_s=TRUST_S)
         self.parked = Parked(context.engine)
 
-        def acquire(connection: Connection, asks: Sequence[PilotAsk]) -> list[dispatch.Answer]:
+        def acquire(connection: Connection, asks: Sequence[Wanted]) -> list[dispatch.Answer]:
             return dispatch.acquire_many(context, connection, asks, board)
 
         def report(connection: Connection, news: Sequence[JobUpdate]) -> list[UpdateAnswer]:
@@ -86,8 +87,9 @@ class HotLanes:
 
     async def acquired(self, ask: PilotAsk) -> tuple[HandedJob, ...]:
         """The jobs that one pilot gets, by the batch that takes its ask next."""
-        (answer,) = self.batcher.ask(self.acquire, [ask])
-        return dispatch.jobs_of(await answer)
+        (answer,) = self.batcher.ask(self.acquire, [(ask, dispatch.plainly)])
+        jobs: tuple[HandedJob, ...] = await answer
+        return jobs
 
     async def updated(self, news: JobUpdate) -> UpdateAnswer:
         """What one pilot hears on its report, once that is committed."""
@@ -188,11 +190,8 @@ class HotCalls:
         ask, wait_s = understood
         if wait_s:
             return asyncio.ensure_future(self._waited(ask, wait_s)), self._jobs_said
-        (answer,) = self._lanes.batcher.ask(self._lanes.acquire, [ask])
-        return answer, self._answer_said
-
-    def _answer_said(self, answer: dispatch.Answer) -> bytes:
-        return self._jobs_said(dispatch.jobs_of(answer))
+        (answer,) = self._lanes.batcher.ask(self._lanes.acquire, [(ask, self._jobs_said)])
+        return answer, _as_said
 
     def _jobs_said(self, jobs: Sequence[HandedJob]) -> bytes:
         return jobs_json(self._settings, jobs, self._source)
@@ -247,6 +246,10 @@ def _list_of(value: dict[str, object]) -> list[dict[str, object]] | None:
     if len(value) > 1 or told.__class__ is not list or not 0 < len(told) <= MOST_UPDATES:
         return None
     return told if all(one.__class__ is dict for one in told) else None
+
+
+def _as_said(answer: bytes) -> bytes:
+    return answer
 
 
 class _Cold(Exception):

@@ -1,7 +1,8 @@
 """Pilots that ask for work: many in one transaction, each gets the best jobs that fit its node (design.md 5)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeAlias, cast
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -19,11 +20,16 @@ READY_CHANNEL = queue.READY_CHANNEL
 """The notification by which activation says which sites got how many jobs: `site:jobs`, joined by commas."""
 
 
+Say: TypeAlias = Callable[[tuple[HandedJob, ...]], Any]
+"""What makes a pilot's answer of its jobs."""
+
+
 @dataclass(slots=True)
 class _Case:
     """One request on its way through the transaction."""
 
     ask: PilotAsk
+    say: Say
     place: Place
     holder: pop.Holder
     wanted: int
@@ -48,9 +54,15 @@ class _Case:
         """The jobs it got."""
         return [one.job_id for one in self.jobs if one.job_id is not None]
 
+    def answered(self, answers: Mapping[UUID, list[int]]) -> Sequence[int]:
+        """The jobs that its request was answered with before, or is by another one of this transaction."""
+        if self.before is not None or self.ask.request_id is None:
+            return self.before or ()
+        return answers.get(self.ask.request_id, ())
 
-Answer = tuple[HandedJob, ...] | NotFound
-"""What a pilot gets: jobs, or the error that its queue is unknown."""
+
+Answer: TypeAlias = Any
+"""What a pilot is told of its jobs, or the error that keeps it from them."""
 
 
 def acquire(ctx: Context, ask: PilotAsk) -> tuple[HandedJob, ...]:
@@ -59,26 +71,35 @@ def acquire(ctx: Context, ask: PilotAsk) -> tuple[HandedJob, ...]:
     A repeated `request_id` gets the same jobs again. Raises NotFound for an unknown queue.
     """
     with ctx.engine.connect() as connection:
-        (answer,) = acquire_many(ctx, connection, [ask], Board())
+        (answer,) = acquire_many(ctx, connection, [(ask, plainly)], Board())
     return jobs_of(answer)
 
 
+def plainly(jobs: tuple[HandedJob, ...]) -> tuple[HandedJob, ...]:
+    """Say jobs as they are."""
+    return jobs
+
+
 def jobs_of(answer: Answer) -> tuple[HandedJob, ...]:
-    """The jobs of an answer; raises the error that it is instead."""
-    if isinstance(answer, NotFound):
+    """The jobs of an answer that was said plainly; raises the error that it is instead."""
+    if isinstance(answer, Exception):
         raise answer
-    return answer
+    return cast("tuple[HandedJob, ...]", answer)
 
 
-def acquire_many(ctx: Context, connection: Connection, asks: Sequence[PilotAsk], board: Board) -> list[Answer]:
+def acquire_many(
+    ctx: Context, connection: Connection, asks: Sequence[tuple[PilotAsk, Say]], board: Board
+) -> list[Answer]:
     """Serve many pilots in one transaction of this connection, in their order; replies may leave after it returned.
 
-    Two requests with the same id get the same jobs.
+    Two requests with the same id get the same jobs. Answers are made while the database writes. One that cannot be made
+    is the error, and only that; its jobs are then in nobody's hands and are lost by the usual rule, so that a job that
+    cannot be described does not stand before all the others for ever.
     """
     with board.watermarks.walk() as walk, connection.begin():
-        trusted = board.freshen(connection, {ask.queue for ask in asks})
+        trusted = board.freshen(connection, {ask.queue for ask, _ in asks})
         board.know_shares(connection, ctx.settings.dispatch)
-        cases = [_case(ctx, ask, board) for ask in asks]
+        cases = [_case(ctx, ask, say, board) for ask, say in asks]
         known = [case for case in cases if case is not None]
         nodes = board.unnoted(((case.place.site_id, case.ask.node) for case in known), update=False)
         queue.note_activity(connection, nodes, update=False)
@@ -90,12 +111,11 @@ def acquire_many(ctx: Context, connection: Connection, asks: Sequence[PilotAsk],
             dry |= _serve(connection, [case for case in late if case.looks_again(board)], walk)
         answers = {one: case.job_ids for one, case in booked.items()}
         requests.settle(connection, answers)
-        given = _handed(ctx, connection, board, known, answers)
         bounds = pop.lower(connection, dry)
+        said = _hand_over(ctx, connection, board, known, answers)
     board.note(nodes, update=False)
     board.lowered(bounds, dry)
-    board.handed_out([one for case in known if case.jobs for one in given[id(case)]], ctx.settings.dispatch)
-    return [_unknown(ask) if case is None else given[id(case)] for ask, case in zip(asks, cases, strict=True)]
+    return [_unknown(ask) if case is None else said[id(case)] for (ask, _), case in zip(asks, cases, strict=True)]
 
 
 def matching_offers(ask: PilotAsk, place: Place, board: Board) -> tuple[Offer, ...]:
@@ -103,13 +123,13 @@ def matching_offers(ask: PilotAsk, place: Place, board: Board) -> tuple[Offer, .
     return board.offers(_pilot(ask, place), place)
 
 
-def _case(ctx: Context, ask: PilotAsk, board: Board) -> _Case | None:
+def _case(ctx: Context, ask: PilotAsk, say: Say, board: Board) -> _Case | None:
     place = board.place(ask.queue)
     if place is None:
         return None
     holder = pop.Holder(ask.queue, ask.node, ask.factory, ask.worker_id, ask.batch_id)
     wanted = min(ask.n_jobs, ctx.settings.pilot.max_jobs)
-    return _Case(ask, place, holder, wanted, list(matching_offers(ask, place, board)))
+    return _Case(ask, say, place, holder, wanted, list(matching_offers(ask, place, board)))
 
 
 def _unknown(ask: PilotAsk) -> NotFound:
@@ -188,28 +208,37 @@ def _gen(cases: Sequence[_Case]) -> int:
     return cases[0].offers[0].gen
 
 
-def _handed(
+def _hand_over(
     ctx: Context,
     connection: Connection,
     board: Board,
     cases: Sequence[_Case],
-    answers: dict[UUID, list[int]],
-) -> dict[int, tuple[HandedJob, ...]]:
-    """Hand the jobs over; gives each case its jobs as its pilot gets them."""
+    answers: Mapping[UUID, list[int]],
+) -> dict[int, Answer]:
+    """Write down who holds what and end the transaction; meanwhile make what each case is told."""
     taken = [(one, case) for case in cases for one in case.jobs]
-    made: Iterator[HandedJob] = iter(())
-    if taken:
-        make = to_hand(ctx, connection, board, [(one, case.place) for one, case in taken])
-        handings = [pop.Handing(one, case.place.site_id, case.holder) for one, case in taken]
-        made = iter(pop.hand(connection, handings, make))
-    given = {id(case): tuple(next(made) for _ in case.jobs) for case in cases}
-    for case in cases:
-        again = case.before
-        if again is None and case.ask.request_id is not None:
-            again = answers.get(case.ask.request_id)
-        if not case.jobs and again:
-            given[id(case)] = handed_again(ctx, connection, again, case.place)
-    return given
+    made = to_hand(ctx, connection, board, [(one, case.place) for one, case in taken])
+    again = {
+        id(case): handed_again(ctx, connection, case.answered(answers), case.place) for case in cases if not case.jobs
+    }
+
+    def told() -> dict[int, Answer]:
+        said: dict[int, Answer] = {}
+        gone: list[HandedJob] = []
+        for case in cases:
+            try:
+                jobs = tuple([made(one, case.place) for one in case.jobs]) if case.jobs else again[id(case)]
+                said[id(case)] = case.say(jobs)
+            except Exception as error:  # noqa: BLE001 - answered to the one pilot whom it keeps from its jobs
+                said[id(case)] = error
+            else:
+                gone += jobs if case.jobs else ()
+        board.handed_out(gone, ctx.settings.dispatch)
+        return said
+
+    if not taken:
+        return told()
+    return pop.hand(connection, [pop.Handing(one, case.place.site_id, case.holder) for one, case in taken], told)
 
 
 def _pilot(ask: PilotAsk, place: Place) -> PilotFacts:

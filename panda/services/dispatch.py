@@ -13,7 +13,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from panda.domain.dispatch import ErrorPair, JobUpdate, UpdateAnswer, is_another_batch
 from panda.domain.pilotcommand import KILL
 from panda.domain.states import FINAL_JOB, JobStatus
-from panda.services.acquire import Answer, acquire, acquire_many, jobs_of
+from panda.services.acquire import Answer, Say, acquire, acquire_many, plainly
 from panda.services.board import Board
 from panda.services.context import Context
 from panda.services.handing import job_numbers
@@ -21,7 +21,7 @@ from panda.store import queue, reports
 from panda.store.joined import joined
 from panda.store.reports import Held, Step
 
-__all__ = ["KILL", "Answer", "acquire", "acquire_many", "job_numbers", "jobs_of"]
+__all__ = ["KILL", "Answer", "Say", "acquire", "acquire_many", "job_numbers", "plainly"]
 
 BATCH = 64
 """Most requests in one transaction."""

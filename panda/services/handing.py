@@ -38,10 +38,10 @@ def handed_again(ctx: Context, connection: Connection, jobs: Sequence[int], plac
 
 def to_hand(
     ctx: Context, connection: Connection, board: Board, popped: Sequence[tuple[Popped, Place]]
-) -> Callable[[], list[HandedJob]]:
+) -> Callable[[Popped, Place], HandedJob]:
     """Read what jobs consist of that were popped in this transaction, each with the queue of its pilot.
 
-    Returns what makes them of it, in the same order, without the database.
+    Returns what makes each of them of it, without the database.
     """
     tasks = board.tasks(connection, {one.task_id: one.task_version for one, _ in popped})
     ids = [one.job_id for one, _ in popped if one.job_id is not None and tasks[one.task_id]["has_input"]]
@@ -50,21 +50,18 @@ def to_hand(
     counted_rows = {row["id"]: row for row in handover.jobs_in_hand(connection, counted)} if counted else {}
     secrets = _secrets(ctx, connection, tasks.values())
 
-    def make() -> list[HandedJob]:
-        made = []
-        for one, place in popped:
-            task = tasks[one.task_id]
-            key = _key(one.task_id, one.task_version, one.cloud, place)
-            frame = board.kept(key, partial(_frame, ctx, task, key, place.row))
-            if task["has_input"]:
-                row = counted_rows.get(one.job_id) or _row(one, task)
-                job = _with_inputs(row, files.get(row["id"], ()), place.row, frame)
-            else:
-                job = _without_inputs(one, cast("int", task["seed"]), frame)
-            made.append(job._replace(secrets=secrets[job.owner]) if task["use_secrets"] else job)
-        return made
+    def made(one: Popped, place: Place) -> HandedJob:
+        task = tasks[one.task_id]
+        key = _key(one.task_id, one.task_version, one.cloud, place)
+        frame = board.kept(key, partial(_frame, ctx, task, key, place.row))
+        if task["has_input"]:
+            row = counted_rows.get(one.job_id) or _row(one, task)
+            job = _with_inputs(row, files.get(row["id"], ()), place.row, frame)
+        else:
+            job = _without_inputs(one, cast("int", task["seed"]), frame)
+        return job._replace(secrets=secrets[job.owner]) if task["use_secrets"] else job
 
-    return make
+    return made
 
 
 def _secrets(ctx: Context, connection: Connection, tasks: Iterable[JobRow]) -> dict[str, str]:

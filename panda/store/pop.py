@@ -205,12 +205,12 @@ def take_of_task(
 
 
 def hand(connection: Connection, handings: Sequence[Handing], meanwhile: Callable[[], Given]) -> Given:
-    """Note who holds the jobs that were taken, and that in their history; returns what `meanwhile` gives.
+    """Note who holds the jobs that were taken, and that in their history, and commit; returns what `meanwhile` gives.
 
     That is called while the database writes (a third of what a pop costs), so it must not use this connection.
     """
     jobs, sites, holders = zip(*handings, strict=True)
-    return _HAND.run_beside(
+    return _HAND.run_last(
         connection,
         meanwhile,
         jobs=numbers(one.job_id for one in jobs),

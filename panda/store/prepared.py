@@ -48,11 +48,12 @@ class Prepared:
         """
         return self._run(connection, values)
 
-    def run_beside(self, connection: Connection, work: Callable[[], Given], **values: object) -> Given:
-        """Run it and do this work while the database does its own; returns what the work gives.
+    def run_last(self, connection: Connection, work: Callable[[], Given], **values: object) -> Given:
+        """Run it as the transaction's last statement, and this work meanwhile; returns what the work gives.
 
-        The work must not use the connection. It is done once whatever happens; if it fails, that is raised after the
-        statement's end.
+        A connection of `panda.store.joined` commits with it; any other one does so when its transaction is left. The
+        work must not use the connection. It is done once whatever happens, and if it fails, that is raised after the
+        statement's end: what was written is kept all the same.
         """
         beside = Beside(work)
         self._run(connection, values, beside)
@@ -89,16 +90,16 @@ class Beside(Generic[Given]):
         self._attached: JoinedConnection | None = None
 
     def attach(self, connection: Connection) -> None:
-        """Have it done while the next statement of this connection runs."""
+        """Have it done while the next statement of this connection runs, its last one."""
         raw: object = connection.connection.dbapi_connection
         if isinstance(raw, JoinedConnection):
             self._attached = raw
-            raw.meanwhile = self._do
+            raw.meanwhile, raw.next_is_last = self._do, True
 
     def detach(self) -> None:
         """Have no later statement do it."""
         if self._attached is not None:
-            self._attached.meanwhile = None
+            self._attached.meanwhile, self._attached.next_is_last = None, False
 
     def result(self) -> Given:
         """What the work gives, or the error that it ended with."""

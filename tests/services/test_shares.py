@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from panda.domain.dispatch import PilotAsk
-from panda.services.acquire import acquire_many, jobs_of
+from panda.services.acquire import acquire_many, jobs_of, plainly
 from panda.services.board import Board
 from panda.services.context import Context
 from tests.support.builders import a_context
@@ -29,7 +29,9 @@ def shares_of(ctx: Context, n: int) -> Counter[str]:
     found: Counter[str] = Counter()
     with ctx.engine.connect() as connection:
         for _ in range(n):
-            (answer,) = acquire_many(ctx, connection, [PilotAsk(queue=T1, node=NODE, label="managed")], board)
+            (answer,) = acquire_many(
+                ctx, connection, [(PilotAsk(queue=T1, node=NODE, label="managed"), plainly)], board
+            )
             (job,) = jobs_of(answer)
             found[job.task_name.removeprefix("mc.")] += 1
     return found

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from panda.domain.dispatch import PilotAsk
-from panda.services.acquire import acquire_many, jobs_of
+from panda.services.acquire import acquire_many, jobs_of, plainly
 from panda.services.board import Board
 from panda.store import queue
 from tests.support.campaign import NODE, T1, Campaign, an_evgen
@@ -27,7 +27,9 @@ def ask(campaign: Campaign, board: Board) -> Ask:
 
     def asked() -> list[int]:
         with campaign.ctx.engine.connect() as connection:
-            (answer,) = acquire_many(campaign.ctx, connection, [PilotAsk(queue=T1, node=NODE, label="managed")], board)
+            (answer,) = acquire_many(
+                campaign.ctx, connection, [(PilotAsk(queue=T1, node=NODE, label="managed"), plainly)], board
+            )
         return [job.priority for job in jobs_of(answer)]
 
     return asked

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 
 from panda.domain.dispatch import PilotAsk
 from panda.services import control
-from panda.services.acquire import acquire_many, jobs_of
+from panda.services.acquire import acquire_many, jobs_of, plainly
 from panda.services.board import Board
 from panda.store import pop
 from panda.store.pop import HEAD, Spot
@@ -26,7 +26,7 @@ def take(campaign: Campaign, board: Board, n: int = 1) -> list[int]:
     """What a process with this board hands to a pilot."""
     ask = PilotAsk(queue=T1, node="wn", label="managed", n_jobs=n)
     with campaign.ctx.engine.connect() as connection:
-        (answer,) = acquire_many(campaign.ctx, connection, [ask], board)
+        (answer,) = acquire_many(campaign.ctx, connection, [(ask, plainly)], board)
     return [job.job_id for job in jobs_of(answer)]
 
 
