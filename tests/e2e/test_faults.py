@@ -65,6 +65,16 @@ class Grid:
 
         return self.system.until(said, LIMIT_S, f"why {kind} {name} to say {words!r}")
 
+    def shown_in_time(self, words: str, path: str, part: str, picture: str = "") -> str:
+        """The text of a part of a page as soon as it says this."""
+
+        def shown() -> str | None:
+            found = self.shown(path, part)
+            return found if words in found else None
+
+        found = self.system.until(shown, LIMIT_S, f"{part} of {path} to say {words!r}")
+        return self.shown(path, part, picture) if picture else found
+
 
 def _reading(name: str, dataset: str, site: str, files_per_job: int) -> TaskRequest:
     request = a_joining(name, a_making("any", 1), files_per_job, max_attempts=3)
@@ -102,37 +112,31 @@ def test_a_dead_site(grid: Grid) -> None:
     site = grid.waits_for("DELTA looks dead", "site", "DELTA")
     assert "ended badly" in site
     assert "`panda site DELTA brokeroff`" in site
-    assert "DELTA looks dead" in grid.why("task", grid.dying)
+    grid.waits_for("DELTA looks dead", "task", grid.dying)
 
-    page = grid.shown("/site/DELTA", "#why", "fault-dead-site")
-    assert "DELTA looks dead" in page
+    page = grid.shown_in_time("DELTA looks dead", "/site/DELTA", "#why", "fault-dead-site")
     assert "Storage DELTA_DATADISK does not take files" in page
-    report = grid.shown("/report", "#findings", "fault-report")
-    assert "looks dead: jobs are ready and no pilot was heard of" in report
-    assert "files do not get there" in report
+    grid.shown_in_time("looks dead: jobs are ready and no pilot was heard of", "/report", "#findings", "fault-report")
+    grid.shown_in_time("files do not get there", "/report", "#findings")
 
 
 def test_a_slow_link(grid: Grid) -> None:
-    task = grid.waits_for("The link to BETA_DATADISK is slow", "task", grid.slow)
-    assert "Copies of them are at: ALPHA_DATADISK" in task
-    assert "The link to BETA_DATADISK is slow" in grid.why("site", "BETA")
+    """What is usual elsewhere moves while the other inputs come, so each place is asked until it says so."""
+    words = "The link to BETA_DATADISK is slow"
+    assert "Copies of them are at: ALPHA_DATADISK" in grid.waits_for(words, "task", grid.slow)
+    grid.waits_for(words, "site", "BETA")
 
-    assert "storage BETA_DATADISK the way there is slow" in grid.shown("/report", "#findings")
-    assert "The link to BETA_DATADISK is slow" in grid.shown(f"/task/{grid.slow}", "#why", "fault-slow-link")
+    grid.shown_in_time("storage BETA_DATADISK the way there is slow", "/report", "#findings")
+    grid.shown_in_time(words, f"/task/{grid.slow}", "#why", "fault-slow-link")
 
 
 def test_a_black_hole(grid: Grid) -> None:
     words = "Worker node wn-hole of GAMMA is a black hole"
     assert "no more pilots on that node" in grid.waits_for(words, "site", "GAMMA")
-    assert words in grid.why("task", grid.holed)
+    grid.waits_for(words, "task", grid.holed)
 
-    def listed() -> str | None:
-        found = grid.shown("/errors", "#outliers")
-        return found if "wn-hole" in found else None
-
-    assert "GAMMA wn-hole" in grid.system.until(listed, LIMIT_S, "the error report to name the node")
-    grid.shown("/errors", "#outliers", "fault-black-hole")
-    assert "node wn-hole of GAMMA" in grid.shown("/report", "#findings")
+    assert "GAMMA wn-hole" in grid.shown_in_time("wn-hole", "/errors", "#outliers", "fault-black-hole")
+    grid.shown_in_time("node wn-hole of GAMMA", "/report", "#findings")
 
 
 def test_a_failing_payload(grid: Grid) -> None:
