@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from typing_extensions import override
+
 from panda.brokerage.decision import Rejection
 from panda.brokerage.shares import VO
 from panda.brokerage.snapshot import TEST_LABELS, Needs, Release, has_release, show_releases
@@ -63,6 +65,10 @@ class QueueFacts:
     releases: frozenset[Release] | None = None
     vos: frozenset[str] | None = None
     labels: frozenset[str] | None = None
+
+    @override
+    def __hash__(self) -> int:
+        return hash(self.name)  # looked up for each pilot that asks; all fields took five times as long
 
 
 @dataclass(frozen=True, slots=True)
