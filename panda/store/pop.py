@@ -8,9 +8,12 @@ from the spot on that its want says: what lies before was taken, but stays in th
 A second statement writes down who holds the jobs: so the server can make their descriptions while the database writes.
 """
 
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection
 
@@ -19,53 +22,50 @@ from panda.store.queue import EMPTY
 
 Given = TypeVar("Given")
 
-# What becomes of the rows that were chosen: `top` has their job, priority, site and the slot of their pilot.
-_TAKEN = """
-    ), gone AS (
-        DELETE FROM ready r USING top WHERE r.job_id = top.job_id RETURNING r.job_id
-    ), taken AS (
-        UPDATE job j SET status = 'sent', site_id = b.site_id, lease = j.lease + 1
-        FROM top g, bunch b, production_task t, site s
-        WHERE j.id = g.job_id AND j.status IS NULL
-          AND b.id = j.bunch_id AND b.state = 'activated' AND b.site_id = g.site_id
-          AND t.id = j.task_id AND t.hold IS NULL AND t.stage IN ('assigned', 'running')
-          AND s.id = b.site_id AND s.status <> 'offline'
-        RETURNING j.id, j.task_id, j.ordinal, j.attempt, j.lease, j.first_event, j.n_events, j.input_first,
-                  COALESCE(j.explicit_input, false) AS explicit, j.parameters, j.priority_offset, j.site_id, g.slot,
-                  g.priority AS waited_at, t.cores, t.priority, t.cloud, t.stage_since
-    )
-    SELECT k.slot, k.id, k.task_id, k.ordinal, k.attempt, k.lease, k.first_event, k.n_events, k.input_first,
-           k.explicit, k.parameters, k.priority + COALESCE(k.priority_offset, 0), k.cloud,
-           extract(epoch FROM k.stage_since)::float8, k.waited_at, k.cores
-    FROM taken k
-  UNION ALL
-    SELECT g.slot, NULL, 0, 0, 0, 0, NULL, NULL, NULL, false, NULL, 0, NULL, 0, 0, 0
-    FROM top g WHERE g.slot NOT IN (SELECT slot FROM taken)
-"""
+# `top` are the rows that were chosen: their job, priority, site and the slot of the first who wants of their class.
 _BEST_OF_CLASSES = """
     WITH wanted AS MATERIALIZED (
         SELECT * FROM unnest(CAST(:classes AS int[]), CAST(:sites AS int[]), CAST(:counts AS int[]),
                              CAST(:firsts AS int[]), CAST(:falls AS int[]), CAST(:behind AS bigint[]))
                       AS u (class_id, site_id, n, first, falls, behind)
     ), top AS MATERIALIZED (
-        SELECT r.job_id, r.priority, w.site_id,
-               w.first + row_number() OVER (PARTITION BY w.first ORDER BY r.priority DESC, r.job_id) AS slot
+        SELECT r.job_id, r.priority, w.site_id, w.first
         FROM wanted w CROSS JOIN LATERAL (
             SELECT job_id, priority FROM ready WHERE class_id = w.class_id AND (-priority, job_id) > (w.falls, w.behind)
             ORDER BY -priority, job_id LIMIT w.n FOR UPDATE SKIP LOCKED) r
-"""
+    ), """
 _BEST_OF_TASK = """
     WITH top AS MATERIALIZED (
-        SELECT w.job_id, w.priority, w.site_id, row_number() OVER (ORDER BY w.priority DESC, w.job_id) AS slot
-        FROM (
-            SELECT r.job_id, r.priority, b.site_id
-            FROM bunch b JOIN job j ON j.bunch_id = b.id JOIN ready r ON r.job_id = j.id
-            WHERE b.task_id = CAST(:task AS bigint) AND b.open AND b.state = 'activated'
-              AND b.site_id = CAST(:site AS int) AND r.class_id = ANY(CAST(:classes AS int[]))
-            ORDER BY -r.priority, r.job_id LIMIT CAST(:count AS int) FOR UPDATE OF r SKIP LOCKED) w
-"""
-_TAKE = Prepared("panda_take", _BEST_OF_CLASSES + _TAKEN)
-_TAKE_OF_TASK = Prepared("panda_take_of_task", _BEST_OF_TASK + _TAKEN)
+        SELECT r.job_id, r.priority, b.site_id, 1 AS first
+        FROM bunch b JOIN job j ON j.bunch_id = b.id JOIN ready r ON r.job_id = j.id
+        WHERE b.task_id = CAST(:task AS bigint) AND b.open AND b.state = 'activated'
+          AND b.site_id = CAST(:site AS int) AND r.class_id = ANY(CAST(:classes AS int[]))
+        ORDER BY -r.priority, r.job_id LIMIT CAST(:count AS int) FOR UPDATE OF r SKIP LOCKED
+    ), """
+_GONE = """gone AS (
+        DELETE FROM ready r USING top WHERE r.job_id = top.job_id
+    )"""
+_TAKEN = """
+        UPDATE job j SET status = 'sent', site_id = b.site_id, lease = j.lease + 1
+        FROM top g, bunch b, production_task t, site s
+        WHERE j.id = g.job_id AND j.status IS NULL
+          AND b.id = j.bunch_id AND b.state = 'activated' AND b.site_id = g.site_id
+          AND t.id = j.task_id AND t.hold IS NULL AND t.stage IN ('assigned', 'running')
+          AND s.id = b.site_id AND s.status <> 'offline'
+        RETURNING g.first, j.id, j.task_id, j.ordinal, j.attempt, j.lease, j.first_event, j.n_events, j.input_first,
+                  COALESCE(j.explicit_input, false), j.parameters, t.priority + COALESCE(j.priority_offset, 0), t.cloud,
+                  extract(epoch FROM t.stage_since)::float8, g.priority, t.cores"""
+_TOLD = f""", taken (first, job_id, {", ".join(f"c{place}" for place in range(14))}) AS ({_TAKEN}
+    )
+    SELECT * FROM taken
+  UNION ALL
+    SELECT g.first, NULL, 0, 0, 0, 0, NULL, NULL, NULL, false, NULL, 0, NULL, 0, g.priority, 0
+    FROM top g WHERE g.job_id NOT IN (SELECT job_id FROM taken)
+"""  # noqa: S608 - constants of this file
+# What was thrown out is not told where nothing is lacking: to tell it costs an eighth of the statement.
+_TAKE = Prepared("panda_take", _BEST_OF_CLASSES + _GONE + _TAKEN)
+_TAKE_TOLD = Prepared("panda_take_told", _BEST_OF_CLASSES + _GONE + _TOLD)
+_TAKE_OF_TASK = Prepared("panda_take_of_task", _BEST_OF_TASK + _GONE + _TOLD)
 
 _HAND = Prepared(
     "panda_hand",
@@ -177,20 +177,32 @@ def take(connection: Connection, wants: Sequence[Want]) -> list[Popped]:
     A slot without a row found its class empty (or its rows in somebody else's hands); one whose row has no job
     may ask the same class again. What was taken has to be handed over in the same transaction (`hand`).
     """
-    firsts, first = [], 0
-    for want in wants:
-        firsts.append(first)
-        first += want.n
-    rows = _TAKE.run(
+    firsts = list(accumulate((want.n for want in wants), initial=1))
+    found = _taken(_TAKE, connection, wants, firsts)
+    if len(found) < firsts[-1] - 1:
+        got = Counter(bisect_right(firsts, one.slot) - 1 for one in found)
+        rest = [
+            (replace(want, n=want.n - got[place]), firsts[place] + got[place])
+            for place, want in enumerate(wants)
+            if got[place] < want.n
+        ]
+        lacking, slots = zip(*rest, strict=True)
+        found += _taken(_TAKE_TOLD, connection, lacking, slots)
+    return found
+
+
+def _taken(statement: Prepared, connection: Connection, wants: Sequence[Want], firsts: Sequence[int]) -> list[Popped]:
+    """What a statement gives for these wants, whose jobs have the slots from these numbers on."""
+    rows = statement.run(
         connection,
         classes=numbers(want.class_id for want in wants),
         sites=numbers(want.site_id for want in wants),
         counts=numbers(want.n for want in wants),
-        firsts=numbers(firsts),
+        firsts=numbers(firsts[: len(wants)]),
         falls=numbers(want.after.falls for want in wants),
         behind=numbers(want.after.job_id for want in wants),
     )
-    return list(map(Popped._make, sorted(rows)))
+    return _dealt(rows, each_alone=all(want.n == 1 for want in wants))
 
 
 def take_of_task(
@@ -200,8 +212,23 @@ def take_of_task(
 
     It looks at all jobs of the task that are ready there: few pilots ask so.
     """
-    rows = _TAKE_OF_TASK.run(connection, task=task_id, site=site_id, classes=numbers(classes), count=count)
-    return sorted(Popped(*row) for row in rows)
+    return _dealt(
+        _TAKE_OF_TASK.run(connection, task=task_id, site=site_id, classes=numbers(classes), count=count),
+        each_alone=count == 1,
+    )
+
+
+def _dealt(rows: Sequence[Sequence[Any]], *, each_alone: bool) -> list[Popped]:
+    """Rows in the order of their slots: those of one class by priority, then by job; what has no job comes last."""
+    found = [Popped._make(row) for row in rows]
+    if each_alone:
+        return sorted(found)
+    found.sort(key=lambda one: (one.slot, one.job_id is None, -one.waited_at, one.job_id))
+    places: Counter[int] = Counter()
+    for number, one in enumerate(found):
+        found[number] = one._replace(slot=one.slot + places[one.slot])
+        places[one.slot] += 1
+    return found
 
 
 def hand(connection: Connection, handings: Sequence[Handing], meanwhile: Callable[[], Given]) -> Given:

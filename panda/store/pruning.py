@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 from sqlalchemy import Connection, TextClause, text
 
+from panda.store.schema import OF_TASK
+
 
 def _of_archived_jobs(table: str) -> TextClause:
     """Delete what a table says of archived jobs; jobs' numbers grow, so that the key finds the oldest."""
@@ -15,16 +17,22 @@ def _of_archived_jobs(table: str) -> TextClause:
     """)  # noqa: S608 - constants of this file
 
 
-# One chunk each, oldest first. Events go only once they are folded and their task's jobs are in the archive.
+# One chunk each, oldest first. Events go only once they are folded and their task's jobs are in the archive: those that
+# are found by their task, with each end of a job all steps of that job.
 _CHUNKS: Mapping[str, TextClause] = {
-    "job_event": text("""
-        DELETE FROM job_event WHERE id IN (
-            SELECT e.id FROM production_task t CROSS JOIN LATERAL (
-                SELECT id, xid FROM job_event WHERE task_id = t.id ORDER BY id LIMIT :limit) e
+    "job_event": text(f"""
+        WITH folded AS (SELECT below_xid FROM fold_watermark WHERE name = 'counts'), oldest AS (
+            SELECT e.xid, e.id, e.job_id FROM production_task t CROSS JOIN LATERAL (
+                SELECT xid, id, job_id FROM job_event WHERE task_id = t.id AND ({OF_TASK}) ORDER BY id LIMIT :limit) e
             WHERE t.archived_at IS NOT NULL AND t.ended_at < now() - make_interval(days => :days)
-              AND e.xid < (SELECT below_xid FROM fold_watermark WHERE name = 'counts')
+              AND e.xid < (SELECT below_xid FROM folded)
             LIMIT :limit)
-    """),
+        DELETE FROM job_event WHERE (xid, id) IN (
+            SELECT xid, id FROM oldest
+          UNION
+            SELECT e.xid, e.id FROM oldest o JOIN job_event e ON e.job_id = o.job_id
+            WHERE e.xid < (SELECT below_xid FROM folded))
+    """),  # noqa: S608 - constants
     "job_report": _of_archived_jobs("job_report"),
     "job_tail": _of_archived_jobs("job_tail"),
     "brokerage_round": text("""
@@ -49,5 +57,8 @@ TABLES = tuple(_CHUNKS)
 
 
 def prune(connection: Connection, table: str, days: int, limit: int) -> int:
-    """Delete up to `limit` rows of one of `TABLES` that are older than so many days; returns how many."""
+    """Delete rows of one of `TABLES` that are older than so many days; returns how many.
+
+    Up to `limit`, and of events with that many also the other steps of the same jobs: fewer are the last ones.
+    """
     return connection.execute(_CHUNKS[table], {"days": days, "limit": limit}).rowcount

@@ -82,6 +82,7 @@ def walked(plan: list[str]) -> list[str]:
 
 HOT = {
     "take": (pop._TAKE, ("ix_ready_class_id", "pk_job", "pk_bunch")),
+    "take told": (pop._TAKE_TOLD, ("ix_ready_class_id", "pk_job", "pk_bunch")),
     "beat": (reports._BEAT, ("pk_in_hand", "pk_job")),
     "lock": (reports._LOCK, ("pk_job",)),
     "read": (reports._READ, ("pk_job", "pk_in_hand", "pk_job_report")),

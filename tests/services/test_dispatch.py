@@ -9,11 +9,11 @@ import pytest
 
 from panda.domain.dispatch import HandedJob, JobUpdate, OutputReport
 from panda.domain.states import JobStatus, TaskStage
-from panda.domain.work import Split
+from panda.domain.work import Resources, Split
 from panda.errors import NotFound
 from panda.services import control, dispatch, upkeep
 from panda.services.dispatch import KILL
-from panda.store import queue, reports
+from panda.store import pop, queue, reports
 from tests.support.campaign import T1, T2, Campaign, an_evgen
 from tests.support.together import flatten, together
 
@@ -26,6 +26,9 @@ def ready(campaign: Campaign, n: int, name: str = "evgen", **changes: Any) -> in
         campaign.value("SELECT count(*) FROM ready r JOIN job j ON j.id = r.job_id WHERE j.task_id = :t", t=task) == n
     )
     return task
+
+
+SMALL, TINY = Resources(memory_mb=500), Resources(memory_mb=250)
 
 
 def states(campaign: Campaign, job: HandedJob) -> list[str | None]:
@@ -104,6 +107,31 @@ def test_rows_that_may_not_go_are_thrown_out_and_come_back_when_they_may(campaig
     campaign.change(repair)
     upkeep.round_once(campaign.ctx)
     assert [job.task_id for job in campaign.ask(T1, 5)] == [task] * 3
+
+
+def test_each_want_gets_its_slots_whatever_the_others_lack(campaign: Campaign) -> None:
+    """Of the first class the best two rows may not go, of the second one there are too few, the third has enough."""
+    held, low = ready(campaign, 2, "held", priority=900), ready(campaign, 4, "low", priority=100)
+    few, many = ready(campaign, 1, "few", resources=SMALL), ready(campaign, 3, "many", resources=TINY)
+    campaign.change("UPDATE production_task SET hold = 'x' WHERE id = :t", t=held)
+    classes = {
+        row["task_id"]: (row["class_id"], row["site_id"])
+        for row in campaign.rows("""
+            SELECT DISTINCT j.task_id, r.class_id, c.site_id FROM ready r JOIN job j ON j.id = r.job_id
+            JOIN requirement_class c ON c.id = r.class_id""")
+    }
+    assert len(set(classes.values())) == 3
+    wants = [pop.Want(*classes[low], 3), pop.Want(*classes[few], 2), pop.Want(*classes[many], 2)]
+    with campaign.ctx.engine.connect() as connection:
+        with connection.begin() as first:
+            found = pop.take(connection, wants)
+            first.rollback()
+        jobs = {one.slot: (one.task_id, one.ordinal) for one in found if one.job_id is not None}
+        assert jobs == {1: (low, 0), 2: (low, 1), 3: (low, 2), 4: (few, 0), 6: (many, 0), 7: (many, 1)}
+
+        (thrown,) = pop.take(connection, [replace(wants[0], n=1)])
+        assert (thrown.slot, thrown.job_id, thrown.waited_at) == (1, None, 900)
+        connection.rollback()
 
 
 def test_a_class_that_was_emptied_is_found_again(campaign: Campaign) -> None:
