@@ -25,19 +25,20 @@ _LOCK = text("""
 """)
 
 # Jobs of a bunch that is assigned are never in `ready` (whoever takes a bunch back deletes them under its lock), so
-# that activation looks for no conflict: a third of the CPU of an insert. The jobs are read once and added up once by
-# bunch; what classes and events need comes from these few sums. In the order of their ids they go to the indexes' end.
+# that activation looks for no conflict: a third of the CPU of an insert. The jobs are added up bunch by bunch, for
+# classes and events, and read again to go into `ready`: to keep them meanwhile costs more than their pages, which are
+# at hand. In the order of their ids they go to the indexes' end.
 _FILL_OF = """
     , serving AS MATERIALIZED (
         SELECT a.id, a.task_id, a.site_id, t.priority, t.cores,
                t.hold IS NULL AND t.stage IN ('assigned', 'running') AND s.status <> 'offline' AS serves
         FROM a JOIN production_task t ON t.id = a.task_id JOIN site s ON s.id = a.site_id
-    ), waiting AS MATERIALIZED (
-        SELECT j.id, j.bunch_id, j.needs_id, a.site_id, a.priority + COALESCE(j.priority_offset, 0) AS priority,
-               a.serves
-        FROM serving a JOIN job j ON j.bunch_id = a.id AND j.status IS NULL
     ), sums AS MATERIALIZED (
-        SELECT bunch_id, site_id, needs_id, max(priority) AS priority, count(*) AS n FROM waiting GROUP BY 1, 2, 3
+        SELECT a.id AS bunch_id, a.site_id, w.needs_id, a.priority AS base, a.priority + w.most AS priority, w.n,
+               a.serves
+        FROM serving a CROSS JOIN LATERAL (
+            SELECT needs_id, max(COALESCE(priority_offset, 0)) AS most, count(*) AS n
+            FROM job WHERE bunch_id = a.id AND status IS NULL GROUP BY needs_id) w
     ), class AS (
         INSERT INTO requirement_class (site_id, needs_id, max_priority, gen)
         SELECT * FROM (SELECT site_id, needs_id, max(priority), 1 FROM sums GROUP BY 1, 2 OFFSET 0) w ORDER BY 1, 2
@@ -47,7 +48,10 @@ _FILL_OF = """
         RETURNING id, site_id, needs_id
     ), made AS (
         INSERT INTO ready (job_id, class_id, priority)
-        SELECT w.id, c.id, w.priority FROM waiting w JOIN class c USING (site_id, needs_id) WHERE w.serves ORDER BY w.id
+        SELECT j.id, c.id, u.base + COALESCE(j.priority_offset, 0)
+        FROM sums u JOIN class c USING (site_id, needs_id)
+        JOIN job j ON j.bunch_id = u.bunch_id AND j.needs_id = u.needs_id AND j.status IS NULL
+        WHERE u.serves ORDER BY j.id
         {conflict}
     )
 """
