@@ -60,13 +60,15 @@ def pop_for(stand: Stand, ctx: Context, statement: Prepared, at_once: int, secon
     stop_at = time.perf_counter() + seconds
     cost = measured(stand, 1, both)
     done = stand.value("SELECT count(*) FROM in_hand") - before
+    if not stand.value("SELECT EXISTS (SELECT FROM ready)"):
+        raise RuntimeError("the jobs ran out before the time did: give more of them with --jobs")
     return Cost(done, cost.seconds, cost.database_s, 0.0, cost.server_s)
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--jobs", type=int, default=400_000)
+    parser.add_argument("--jobs", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0)
     options = parser.parse_args()
