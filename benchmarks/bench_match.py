@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2_000_000)
     parser.add_argument("--waiting", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1.5)
+    parser.add_argument("--seconds", type=float, default=0.4)
     options = parser.parse_args()
     with standing(2, options.jobs, limit=False) as stand:
         deal(stand)
@@ -77,6 +77,8 @@ def main() -> None:
             api.stop()
         left = stand.value("SELECT count(*) FROM ready r JOIN requirement_class c ON c.id = r.class_id "
                            "WHERE c.site_id = 1 AND c.max_priority < 900")  # fmt: skip
+    if not left:
+        raise RuntimeError("the fitting jobs ran out before the time did: give more with --jobs, or fewer --seconds")
     print(f"{options.jobs} ready jobs at two queues, {left} fitting ones left, CPU pressure {pressure():.0f} %")
     cpu = spread(best.each_us / worst.each_us for best, worst in rounds)
     wall = spread(worst.rate / best.rate for best, worst in rounds)

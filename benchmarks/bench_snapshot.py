@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0)
     options = parser.parse_args()
-    with standing(1, options.pops + 100_000) as stand:
+    with standing(1, options.pops + 300_000) as stand:
         api = Api(stand)
         try:
             measured(stand, api, "warming up", 1.0)
@@ -58,6 +58,7 @@ def main() -> None:
                 forgotten.execute(text("SELECT count(*) FROM site"))
                 pop_many(stand, options.pops)
                 old = [measured(stand, api, "old snapshot", options.seconds) for _ in range(options.rounds)]
+            stand.check_left()
         finally:
             api.stop()
     print(f"{options.pops} pops since the snapshot, CPU pressure {pressure():.0f} %")

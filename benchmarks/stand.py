@@ -121,6 +121,11 @@ class Stand:
             connection.exec_driver_sql(f"VACUUM (ANALYZE) {', '.join(sorted(_DIRTY.intersection(there)))}")
             connection.exec_driver_sql("CHECKPOINT")
 
+    def check_left(self) -> None:
+        """Raise RuntimeError if no ready job is left: what was measured last then had none for a part of its time."""
+        if not self.value("SELECT EXISTS (SELECT FROM ready)"):
+            raise RuntimeError("the jobs ran out before the time did: give more of them, or fewer seconds")
+
     def pgbench(self, script: str, clients: int, seconds: float, **names: int) -> Cost:
         """Run one script; its transactions and their cost, pgbench's own beside."""
         path = self.folder / "script.sql"
