@@ -1,11 +1,12 @@
-"""The pop: waiting pilots of many queues get the best jobs of their classes in one statement (performance.md 3, 4).
+"""The pop: waiting pilots of many queues get the best jobs of their classes together (performance.md 3, 4).
 
-Theory. A class is asked once for as many rows as pilots want of it, and the rows are dealt out by their number:
-a second look by the same transaction would find the rows that it locked itself. SKIP LOCKED keeps two batches apart.
+Theory. A statement asks a class once for as many rows as pilots want of it, and the rows are dealt out by their number:
+a second look by the same statement would find the rows that it locked itself. SKIP LOCKED keeps two batches apart.
 The row in `ready` is the mutex; only after it is gone are hold, site and status looked at. A row that may not go is
 deleted (its job keeps its state) and its pilot asks again in the next round of the same transaction. A class is read
 from the spot on that its want says: what lies before was taken, but stays in the index while an old snapshot is open.
-A second statement writes down who holds the jobs: so the server can make their descriptions while the database writes.
+Where jobs are lacking, a second statement looks for the rest and tells what may not go. The last one writes down who
+holds the jobs: so the server can make their descriptions while the database writes.
 """
 
 from bisect import bisect_right
